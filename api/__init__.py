@@ -1,0 +1,1 @@
+"""The REST server, its settings and command line."""

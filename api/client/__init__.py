@@ -1,0 +1,1 @@
+"""Client and worker for the REST API; standard library, msgspec and aiohttp only."""

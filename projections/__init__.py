@@ -1,0 +1,1 @@
+"""Read models: table descriptions, projections and queries."""

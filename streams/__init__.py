@@ -1,0 +1,1 @@
+"""Everything that moves records: codec, replica, timers, dispatch and the storage adapters."""

@@ -1,0 +1,1 @@
+"""Dispatch of claimed attempts to their targets."""

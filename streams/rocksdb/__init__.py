@@ -1,0 +1,1 @@
+"""The embedded storage: log, state, timers and read models in RocksDB."""
