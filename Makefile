@@ -1,0 +1,57 @@
+# Every target sets up what it needs in .venv; `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench docs clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Extra arguments, for example: make test ARGS="tests/domain -x"
+ARGS ?=
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo '  Needs Python 3.11 or newer (make PYTHON=python3.12 ... picks one); everything else is installed into $(VENV).'
+	@echo '  ARGS="..." is passed on to the command, for example: make test ARGS="tests/domain -x"'
+
+run: $(VENV)/.installed ## Serve the scheduler on 127.0.0.1:8080, data in ./data
+	@TASKSCHEDULER_HTTP__ALLOW_LOOPBACK=$${TASKSCHEDULER_HTTP__ALLOW_LOOPBACK:-true} exec $(BIN)/taskscheduler serve $(ARGS)
+
+test: $(VENV)/.installed-dev ## Run all tests (cluster tests are skipped aloud where Java is missing)
+	@$(BIN)/python -I -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: $(VENV)/.installed-dev ## Check style, types and import contracts
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## Format the code and apply safe fixes
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(VENV)/.installed-dev ## Measure: prints a table, writes JSON to tests/benchmarks/results
+	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+docs: $(VENV)/.installed-dev ## Rebuild docs/architecture.png from docs/architecture.toml
+	@$(BIN)/python docs/build_architecture.py
+
+clean: ## Remove the environment, caches and build output (never ./data)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'Python 3.11 or newer is needed, and "$(PYTHON)" is not one: name yours with make PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo 'Could not make $(VENV): on Debian and Ubuntu, install the package python3-venv' >&2; exit 1; }
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/pip
+	@echo 'Installing into $(VENV) ...'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/pip
+	@echo 'Installing into $(VENV), with the development tools ...'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(VENV)/.installed $@
