@@ -1,0 +1,129 @@
+"""The replica's state on RocksDB: a row for each stream, and rows of their own for its active runs and its keys.
+
+The cost of a decision must not grow with the number of active runs, so a decision writes only the runs it touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from taskscheduler.domain.state import Run, Task, UsedKey, with_runs, without_runs
+from taskscheduler.domain.values import Instant
+from taskscheduler.streams.replica import Kept, Position
+from taskscheduler.streams.rocksdb.buffer import Buffer, BufferedTable
+
+FAMILIES = ("state", "state_runs", "state_keys", "position")
+
+
+class _Row(msgspec.Struct, frozen=True, array_like=True):
+    task: Task
+    wakeup: Instant | None
+    chain: str
+    runs: int
+    keys: int
+
+
+class _Whole(msgspec.Struct, frozen=True):
+    """A row with its runs and keys, as it is held until it is flushed."""
+
+    kept: Kept
+
+    def encoded(self) -> bytes:
+        task = self.kept.task
+        bare = without_runs(task) if task.runs or task.keys else task
+        return _encoder.encode(_Row(bare, self.kept.wakeup, self.kept.chain, len(task.runs), len(task.keys)))
+
+
+_encoder = msgspec.msgpack.Encoder()
+_rows = msgspec.msgpack.Decoder(_Row)
+_runs = msgspec.msgpack.Decoder(Run)
+_keys = msgspec.msgpack.Decoder(UsedKey)
+_positions = msgspec.msgpack.Decoder(Position)
+_POSITION = b"position"
+
+
+class StateStore:
+    """Implements the replica's store. Everything is flushed with the other tables of the same buffer."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self._rows: BufferedTable[_Row | _Whole] = buffer.table("state", _encode, _rows.decode)
+        self._runs: BufferedTable[Run] = buffer.table("state_runs", _encoder.encode, _runs.decode)
+        self._keys: BufferedTable[UsedKey] = buffer.table("state_keys", _encoder.encode, _keys.decode)
+        self._positions: BufferedTable[Position] = buffer.table("position", _encoder.encode, _positions.decode)
+        self._position = self._positions.get(_POSITION) or Position()
+
+    def load(self, task_id: str) -> Kept | None:
+        """The state of a task, put together from its rows."""
+        row = self._rows.get(task_id.encode())
+        if row is None:
+            return None
+        if type(row) is _Whole:
+            return row.kept
+        assert isinstance(row, _Row)
+        if not row.runs and not row.keys:
+            return Kept(row.task, row.wakeup, row.chain)
+        # A stream whose row is flushed has all its runs and keys flushed: they go in the same write.
+        start, end, cut = _range(task_id)
+        runs = {key[cut:].decode(): run for key, run in self._runs.scan_flushed(start, end)} if row.runs else {}
+        keys = {key[cut:].decode(): used for key, used in self._keys.scan_flushed(start, end)} if row.keys else {}
+        return Kept(with_runs(row.task, runs, keys), row.wakeup, row.chain)
+
+    def save(self, task_id: str, kept: Kept, run_ids: Iterable[str], keys: Iterable[str]) -> None:
+        """Keep the state. `run_ids` and `keys` name what the decision touched."""
+        name, task = task_id.encode(), kept.task
+        self._rows.put(name, _Whole(kept))
+        for run_id in run_ids:
+            run = task.runs.get(run_id)
+            key = name + b"\0" + run_id.encode()
+            if run is None:
+                self._runs.delete(key)
+            else:
+                self._runs.put(key, run)
+        for used in keys:
+            key = name + b"\0" + used.encode()
+            if used in task.keys:
+                self._keys.put(key, task.keys[used])
+            else:
+                self._keys.delete(key)
+
+    def position(self) -> Position:
+        """Where the replica is."""
+        return self._position
+
+    def set_position(self, position: Position) -> None:
+        """Goes into the next flush."""
+        self._position = position
+        self._positions.put(_POSITION, position)
+
+    def flush(self) -> int:
+        """Write everything that is dirty in one batch."""
+        return self._buffer.flush()
+
+    @property
+    def dirty(self) -> int:
+        """Rows that wait for a flush."""
+        return self._buffer.dirty
+
+    def digest(self) -> str:
+        """A hash over the whole state, the same for every replica at the same position and fold version."""
+        self.flush()
+        total = hashlib.sha256()
+        for name, table in ((b"state", self._rows), (b"runs", self._runs), (b"keys", self._keys)):
+            total.update(name)
+            for key, row in table.scan(b"", b"\xff" * 8):
+                data = _encoder.encode(row)
+                total.update(len(key).to_bytes(4, "big") + key + len(data).to_bytes(4, "big") + data)
+        return total.hexdigest()
+
+
+def _encode(row: _Row | _Whole) -> bytes:
+    return row.encoded() if type(row) is _Whole else _encoder.encode(row)
+
+
+def _range(task_id: str) -> tuple[bytes, bytes, int]:
+    start = task_id.encode() + b"\0"
+    return start, task_id.encode() + b"\1", len(start)
