@@ -1,0 +1,222 @@
+"""What can be set, with its default and meaning; `python -m taskscheduler.api.settings` prints the reference table.
+
+Durations are milliseconds here, whatever form they were written in.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from taskscheduler.api.durations import format_duration
+from taskscheduler.domain.values import DAY, SECOND, Millis
+
+ENV_PREFIX = "TASKSCHEDULER_"
+
+_DURATION = Meta(ge=0, extra={"duration": True})
+_POSITIVE_DURATION = Meta(ge=1, extra={"duration": True})
+_SECRET = Meta(extra={"secret": True})
+
+Profile: TypeAlias = Literal["embedded", "cluster"]
+LogFormat: TypeAlias = Literal["auto", "json", "pretty"]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+_Keyspace: TypeAlias = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,47}$")]
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used: one line that names it and the way out."""
+
+
+class _Group(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class Http(_Group, frozen=True, kw_only=True):
+    """Calls to http targets."""
+
+    allow_loopback: Annotated[bool, Meta(description="Let http targets call this machine (127.0.0.0/8, ::1).")] = False
+    allow_private: Annotated[
+        bool, Meta(description="Let http targets call private networks (such as 10.0.0.0/8 and 192.168.0.0/16).")
+    ] = False
+    concurrency: Annotated[int, Meta(ge=1, le=10_000, description="Most http targets called at the same time.")] = 256
+    connect_timeout: Annotated[
+        Millis, _POSITIVE_DURATION, Meta(description="How long connecting to an http target may take.")
+    ] = 10 * SECOND
+
+
+class Retention(_Group, frozen=True, kw_only=True):
+    """How long what is over can be read."""
+
+    runs: Annotated[Millis, _POSITIVE_DURATION, Meta(description="How long finished runs can be read.")] = 30 * DAY
+    deleted: Annotated[
+        Millis, _POSITIVE_DURATION, Meta(description="How long the history of a deleted task is kept.")
+    ] = 30 * DAY
+
+
+class Log(_Group, frozen=True, kw_only=True):
+    """The server's own log, on standard error."""
+
+    format: Annotated[
+        LogFormat, Meta(description="`json`, one object per line; `pretty`, for people; `auto`: pretty on a terminal.")
+    ] = "auto"
+    level: Annotated[LogLevel, Meta(description="The least important messages to log.")] = "info"
+
+
+class Commands(_Group, frozen=True, kw_only=True):
+    """Requests that change something."""
+
+    timeout: Annotated[
+        Millis,
+        _POSITIVE_DURATION,
+        Meta(description="How long a write may take before its request is answered with 503."),
+    ] = 10 * SECOND
+
+
+class Shutdown(_Group, frozen=True, kw_only=True):
+    """How the server stops."""
+
+    grace: Annotated[
+        Millis, _DURATION, Meta(description="How long a stopping server waits for what it runs itself.")
+    ] = 30 * SECOND
+
+
+class Kafka(_Group, frozen=True, kw_only=True):
+    """The event log of the cluster profile."""
+
+    bootstrap_servers: Annotated[
+        tuple[str, ...], Meta(description="Brokers, `host:port`, separated by commas. Cluster profile only.")
+    ] = ()
+    username: Annotated[str | None, Meta(description="User for SASL. Cluster profile only.")] = None
+    password: Annotated[str | None, _SECRET, Meta(description="Password for SASL. Cluster profile only.")] = None
+
+
+class Cassandra(_Group, frozen=True, kw_only=True):
+    """The read models of the cluster profile."""
+
+    contact_points: Annotated[
+        tuple[str, ...], Meta(description="Nodes, `host` or `host:port`, separated by commas. Cluster profile only.")
+    ] = ()
+    keyspace: Annotated[_Keyspace, Meta(description="Keyspace of the read models. Cluster profile only.")] = (
+        "taskscheduler"
+    )
+    username: Annotated[str | None, Meta(description="User. Cluster profile only.")] = None
+    password: Annotated[str | None, _SECRET, Meta(description="Password. Cluster profile only.")] = None
+
+
+class Settings(_Group, frozen=True, kw_only=True):
+    """All settings of a server; `Settings()` has the defaults."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")] = 8080
+    data_dir: Annotated[Path, Meta(description="Where everything is kept. One server per directory.")] = Path("data")
+    profile: Annotated[
+        Profile, Meta(description="`embedded` keeps everything in one process; `cluster` comes later.")
+    ] = "embedded"
+    allow_unauthenticated: Annotated[
+        bool,
+        Meta(description="Let the server listen on an address that others can reach, although anyone may then use it."),
+    ] = False
+    late_after: Annotated[
+        Millis, _DURATION, Meta(description="A fire time found later than this counts as missed: `catch_up` decides.")
+    ] = 60 * SECOND
+    http: Http = Http()
+    retention: Retention = Retention()
+    log: Log = Log()
+    commands: Commands = Commands()
+    shutdown: Shutdown = Shutdown()
+    kafka: Kafka = Kafka()
+    cassandra: Cassandra = Cassandra()
+
+    def check(self) -> None:
+        """Raises SettingsError when the settings contradict each other or name what does not exist yet."""
+        if self.profile == "cluster":
+            raise SettingsError("profile: 'cluster' is not available yet; use 'embedded'")
+        if not self.allow_unauthenticated and not is_loopback(self.host):
+            raise SettingsError(
+                f"host: {self.host!r} can be reached by others, and anyone could then use the scheduler; "
+                "listen on 127.0.0.1, or set allow_unauthenticated to true"
+            )
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting: `path` is such as `http.connect_timeout`."""
+
+    path: str
+    type: Any
+    default: Any
+    doc: str
+    duration: bool
+    secret: bool
+
+    @property
+    def env(self) -> str:
+        """Its environment variable."""
+        return env_name(self.path)
+
+    def show(self, value: Any) -> str:
+        """The value as it is written in a configuration file; secrets are masked."""
+        if value is None or value == ():
+            return ""
+        if self.secret:
+            return "********"
+        if self.duration:
+            return format_duration(value)
+        if isinstance(value, bool):
+            return str(value).lower()
+        return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def env_name(path: str) -> str:
+    """The environment variable of a setting: `TASKSCHEDULER_HTTP__CONNECT_TIMEOUT`."""
+    return ENV_PREFIX + path.replace(".", "__").upper()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.rstrip(".").lower() == "localhost"
+
+
+def fields(kind: type[msgspec.Struct] = Settings, prefix: str = "") -> Iterator[Field]:
+    """All settings, in the order of the reference."""
+    hints = get_type_hints(kind, include_extras=True)
+    for info in msgspec.structs.fields(kind):
+        annotated = hints[info.name]
+        path = prefix + info.name
+        if isinstance(annotated, type) and issubclass(annotated, _Group):
+            yield from fields(annotated, path + ".")
+            continue
+        metas = annotated.__metadata__
+        extra = {key for meta in metas for key in meta.extra or {}}
+        yield Field(
+            path=path,
+            type=annotated,
+            default=info.default,
+            doc=next(meta.description for meta in metas if meta.description),
+            duration="duration" in extra,
+            secret="secret" in extra,
+        )
+
+
+FIELDS: dict[str, Field] = {field.path: field for field in fields()}
+
+
+def reference() -> str:
+    """The table of docs/configuration.md."""
+    lines = ["| setting | environment | default | meaning |", "|---|---|---|---|"]
+    for field in FIELDS.values():
+        default = field.show(field.default)
+        lines.append(f"| `{field.path}` | `{field.env}` | {f'`{default}`' if default else 'none'} | {field.doc} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
