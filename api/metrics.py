@@ -1,0 +1,170 @@
+"""What the scheduler counts and measures. Names and labels are listed in docs/operations.md.
+
+A label never holds what clients choose (ids, names, tags): the number of series stays bounded.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import InfoMetricFamily
+
+from taskscheduler.api.meters import Counter, Gauge, Histogram
+from taskscheduler.domain import events
+from taskscheduler.domain.decision import Accepted
+
+PREFIX = "taskscheduler_"
+LATENESS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+LATENCY = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+GROUPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+GAUGES: dict[str, tuple[str, str | None]] = {
+    "due_backlog": ("Timers that are due and not yet decided on.", None),
+    "timers_unanswered": ("Triggers given to the command handler that no decision has answered yet.", None),
+    "claimable_runs": ("Runs that wait for somebody to claim them.", None),
+    "dispatched_attempts": ("Attempts that this process runs itself (noop and http targets).", None),
+    "projection_lag_seconds": ("Age of the oldest accepted decision that queries do not show yet.", None),
+    "log_records": ("Decisions on the log.", None),
+    "tasks": ("Tasks that are not deleted, by status.", "status"),
+}
+"""Gauges that other parts give the values of, with their help and label; see Metrics.watch."""
+
+_OUTCOMES = {1: "INFORMATIONAL", 2: "SUCCESS", 3: "REDIRECTION", 4: "CLIENT_ERROR", 5: "SERVER_ERROR"}
+
+
+def release() -> str:
+    """The version of this program."""
+    try:
+        return version("taskscheduler")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class Metrics:
+    """All meters of one process, in a registry of its own. `active_runs` is to be set to those found at the start."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.active_runs = 0
+        self.histograms: dict[str, Histogram] = {}
+        counter, histogram = self._counter, self._histogram
+        self._commands = counter("commands", "Commands answered, by what was asked and how it ended.", "type", "result")
+        self._conflicts = counter(
+            "command_conflicts", "Decisions the log refused, to be decided again.", "type", "verdict"
+        )
+        self._fires = counter("fires", "Runs made, by cause.", "cause")
+        self._skipped = counter("fires_skipped", "Fire times that did not run, by reason.", "reason")
+        self._lateness = histogram(
+            "fire_lateness_seconds", "Start of a scheduled run's first attempt after its time.", LATENESS
+        )
+        self._runs = counter("runs", "Runs that ended, by outcome.", "outcome")
+        self._attempts = counter("attempts", "Attempts that ended, by outcome.", "outcome")
+        self._append = histogram("log_append_seconds", "Time until appended decisions are durable.", LATENCY)
+        self._group = histogram("log_append_records", "Decisions made durable together.", GROUPS)
+        self._http = Histogram(
+            "http_server_requests_seconds", "HTTP requests.", LATENCY, ("method", "uri", "status", "outcome")
+        )
+        self._register(self._http)
+        self._watch("active_runs", "Runs that are queued, running or retrying.", lambda: self.active_runs)
+        self.registry.register(_Build())
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    def watch(self, name: str, read: Callable[[], float | Mapping[str, float]]) -> None:
+        """Say how one of GAUGES is read; a labelled one gives a mapping. Raises KeyError for an unknown name."""
+        help, label = GAUGES[name]
+        self._watch(name, help, read, label)
+
+    def apply(self, accepted: Sequence[Accepted]) -> None:
+        """Count what accepted decisions say (an observer of the replica)."""
+        for change in accepted:
+            before, after = change.before, change.after
+            self.active_runs += len(after.runs) - len(before.runs)
+            for event in change.record.events:
+                count = _COUNTED.get(type(event))
+                if count is not None:
+                    count(self, event, change)
+
+    def observe_command(self, type: str, result: str) -> None:
+        """Count an answer of the command handler; `conflict` and `expired` are no answers yet, and counted apart."""
+        meter = self._conflicts if result in ("conflict", "expired") else self._commands
+        meter.counts[(type, result)] += 1
+
+    def observe_append(self, seconds: float, group: int) -> None:
+        """Count one write of the log: how long its first decision waited, and how many shared it."""
+        self._append.observe(seconds)
+        self._group.observe(group)
+
+    def observe_http(self, method: str, uri: str, status: int, seconds: float) -> None:
+        """Count one request. `uri` is the template of its route, never the path that was asked for."""
+        outcome = _OUTCOMES.get(status // 100, "UNKNOWN")
+        self._http.observe(seconds, (method, uri, str(status), outcome))
+
+    def _queued(self, event: events.RunQueued, change: Accepted) -> None:
+        self._fires.counts[(event.cause,)] += 1
+
+    def _skipped_fires(self, event: events.FiresSkipped, change: Accepted) -> None:
+        self._skipped.counts[(event.reason,)] += event.count
+
+    def _claimed(self, event: events.AttemptClaimed, change: Accepted) -> None:
+        if event.number == 1:
+            run = change.before.runs.get(event.run_id) or change.after.runs.get(event.run_id)
+            if run is not None and run.cause == "schedule":
+                self._lateness.observe(max(0, event.at - run.scheduled_for) / 1000)
+
+    def _succeeded(self, event: events.AttemptSucceeded, change: Accepted) -> None:
+        self._attempts.counts[_SUCCEEDED] += 1
+        self._runs.counts[_SUCCEEDED] += 1
+
+    def _failed(self, event: events.AttemptFailed, change: Accepted) -> None:
+        self._attempts.counts[(event.outcome,)] += 1
+        if event.reason is not None:
+            self._runs.counts[("failed",)] += 1
+
+    def _cancelled(self, event: events.RunCancelled, change: Accepted) -> None:
+        self._runs.counts[_CANCELLED] += 1
+        run = change.before.runs.get(event.run_id)
+        if run is not None and run.status == "running":
+            self._attempts.counts[_CANCELLED] += 1
+
+    def _counter(self, name: str, help: str, *labels: str) -> Counter:
+        meter = Counter(PREFIX + name, help, labels)
+        self._register(meter)
+        return meter
+
+    def _histogram(self, name: str, help: str, bounds: Sequence[float]) -> Histogram:
+        meter = Histogram(PREFIX + name, help, bounds)
+        self._register(meter)
+        return meter
+
+    def _watch(
+        self, name: str, help: str, read: Callable[[], float | Mapping[str, float]], label: str | None = None
+    ) -> None:
+        self._register(Gauge(PREFIX + name, help, read, label))
+
+    def _register(self, meter: Counter | Gauge | Histogram) -> None:
+        self.registry.register(meter)
+        if isinstance(meter, Histogram):
+            self.histograms[meter.name] = meter
+
+
+_SUCCEEDED = ("succeeded",)
+_CANCELLED = ("cancelled",)
+_COUNTED: dict[type, Callable[[Metrics, Any, Accepted], None]] = {
+    events.RunQueued: Metrics._queued,
+    events.FiresSkipped: Metrics._skipped_fires,
+    events.AttemptClaimed: Metrics._claimed,
+    events.AttemptSucceeded: Metrics._succeeded,
+    events.AttemptFailed: Metrics._failed,
+    events.RunCancelled: Metrics._cancelled,
+}
+
+
+class _Build:
+    def collect(self) -> list[InfoMetricFamily]:
+        labels = {"version": release(), "python": platform.python_version()}
+        return [InfoMetricFamily(PREFIX + "build", "Version of the program.", labels)]
