@@ -1,1 +1,72 @@
 """Client and worker for the REST API; standard library, msgspec and aiohttp only."""
+
+from taskscheduler.client.async_client import AsyncClient
+from taskscheduler.client.errors import (
+    ApiError,
+    Conflict,
+    FieldError,
+    Gone,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    Unavailable,
+    Unreachable,
+)
+from taskscheduler.client.job import Fail, Job
+from taskscheduler.client.models import (
+    Attempt,
+    AttemptError,
+    CatchUp,
+    Counts,
+    Created,
+    DeadLetter,
+    Event,
+    FireTime,
+    Health,
+    LiveEvent,
+    Page,
+    Pause,
+    Preview,
+    RetryPolicy,
+    Run,
+    StartedTask,
+    Task,
+    TaskSpec,
+)
+from taskscheduler.client.sync_client import Client
+from taskscheduler.client.worker import Worker
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "Attempt",
+    "AttemptError",
+    "CatchUp",
+    "Client",
+    "Conflict",
+    "Counts",
+    "Created",
+    "DeadLetter",
+    "Event",
+    "Fail",
+    "FieldError",
+    "FireTime",
+    "Gone",
+    "Health",
+    "Invalid",
+    "Job",
+    "LiveEvent",
+    "NotFound",
+    "Page",
+    "Pause",
+    "PreconditionFailed",
+    "Preview",
+    "RetryPolicy",
+    "Run",
+    "StartedTask",
+    "Task",
+    "TaskSpec",
+    "Unavailable",
+    "Unreachable",
+    "Worker",
+]

@@ -1,0 +1,243 @@
+"""The client for asyncio."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from taskscheduler.client import batch, requests
+from taskscheduler.client.backoff import Reply, Tries
+from taskscheduler.client.exchange import Exchange
+from taskscheduler.client.models import (
+    Created,
+    DeadLetter,
+    Event,
+    Health,
+    LiveEvent,
+    Page,
+    Preview,
+    Run,
+    StartedTask,
+    Task,
+    TaskSpec,
+)
+from taskscheduler.client.requests import Call
+from taskscheduler.client.sse import EventStream
+from taskscheduler.client.transport import ERRORS, Http, read
+
+Result = TypeVar("Result")
+
+
+class AsyncClient:
+    """Talks to a server; `timeout` is how many seconds one call may take, all tries included.
+
+    Every write carries an Idempotency-Key, so it is sent again after a lost connection or a 503 and still happens once.
+    All methods raise ApiError (NotFound, Conflict, Invalid, Unavailable, ...). Use it in one event loop, with
+    `async with`, or close it.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8080",
+        *,
+        timeout: float = 30.0,
+        idle_timeout: float = 60.0,
+        exchange: Exchange | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._http = Http(base_url)
+        self._idle_timeout = idle_timeout
+        self._exchange = exchange or Exchange(timeout)
+        self._sleep = sleep
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+    async def create_task(self, spec: TaskSpec | None = None, /, **fields: Any) -> Task:
+        """Create a task from a spec, from fields as TaskSpec has them, or from a spec with some fields replaced."""
+        return await self._call(requests.create_task(requests.task_spec(spec, fields)))
+
+    async def create_tasks(self, specs: Iterable[TaskSpec]) -> list[Created]:
+        """Create many tasks, a thousand per request; gives one success or error each, in order."""
+        return [created for call in batch.create_tasks(specs) for created in await self._call(call)]
+
+    async def get_task(self, task_id: str) -> Task:
+        """Give the task; raises NotFound, or Gone when it was deleted."""
+        return await self._call(requests.get_task(task_id))
+
+    async def list_tasks(
+        self,
+        *,
+        status: str | None = None,
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        due_before: datetime | None = None,
+        sort: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Task]:
+        """Give one page of tasks; `name` is a part of the name, `sort` such as `-created_at`."""
+        return await self._call(requests.list_tasks(status, name, tags, due_before, sort, limit, cursor))
+
+    async def iter_tasks(
+        self,
+        *,
+        status: str | None = None,
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        due_before: datetime | None = None,
+        sort: str | None = None,
+    ) -> AsyncIterator[Task]:
+        """Give all tasks, page by page."""
+        cursor = None
+        while True:
+            call = requests.list_tasks(status, name, tags, due_before, sort, 200, cursor)
+            page = await self._call(call)
+            for task in page.items:
+                yield task
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def update_task(
+        self,
+        task_id: str,
+        changes: Mapping[str, Any],
+        *,
+        if_match: int | str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """Change the definition (None gives a field its default back); `if_match` is the revision it must have."""
+        return await self._call(requests.update_task(task_id, changes, if_match, idempotency_key))
+
+    async def cancel(self, task_id: str, *, idempotency_key: str | None = None) -> Task:
+        """Cancel the task and its active runs at once; raises Conflict when there is nothing to cancel."""
+        return await self._call(requests.change_task(task_id, "cancel", None, idempotency_key))
+
+    async def pause(self, task_id: str, *, note: str | None = None, idempotency_key: str | None = None) -> Task:
+        """Let nothing fire until resumed."""
+        return await self._call(requests.change_task(task_id, "pause", note, idempotency_key))
+
+    async def resume(self, task_id: str, *, note: str | None = None, idempotency_key: str | None = None) -> Task:
+        """End a pause; what passed meanwhile is not caught up."""
+        return await self._call(requests.change_task(task_id, "resume", note, idempotency_key))
+
+    async def retry(self, task_id: str, *, idempotency_key: str | None = None) -> StartedTask:
+        """Run the last failed run again, as `run_id`; raises Conflict when there is none."""
+        return await self._call(requests.start_task(task_id, "retry", idempotency_key))
+
+    async def trigger(self, task_id: str, *, idempotency_key: str | None = None) -> StartedTask:
+        """Run the task now, as `run_id`, whatever its schedule says."""
+        return await self._call(requests.start_task(task_id, "trigger", idempotency_key))
+
+    async def delete(self, task_id: str, *, idempotency_key: str | None = None) -> None:
+        """Delete the task; its history is kept for the retention time."""
+        await self._call(requests.delete_task(task_id, idempotency_key))
+
+    async def runs(
+        self,
+        task_id: str,
+        *,
+        status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Run]:
+        """Give one page of the task's runs, newest first, with since ≤ time < until."""
+        parameters = {"status": status, "from": since, "to": until, "limit": limit, "cursor": cursor}
+        return await self._call(requests.list_runs(task_id, parameters))
+
+    async def run(self, task_id: str, run_id: str) -> Run:
+        """Give one run with its attempts and result."""
+        return await self._call(requests.get_run(task_id, run_id))
+
+    async def events(self, task_id: str, *, limit: int | None = None, cursor: str | None = None) -> Page[Event]:
+        """Give one page of what happened to the task."""
+        return await self._call(requests.list_events(task_id, {"limit": limit, "cursor": cursor}))
+
+    async def dead_letters(
+        self,
+        *,
+        task_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        error_type: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[DeadLetter]:
+        """Give one page of runs that failed for good, newest first."""
+        return await self._call(requests.dead_letters(task_id, tags, error_type, since, until, limit, cursor))
+
+    async def preview(
+        self,
+        schedule: Mapping[str, Any],
+        count: int = 10,
+        *,
+        after: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Preview:
+        """Give the next fire times of a schedule, with after < time ≤ until."""
+        return await self._call(requests.preview(schedule, count, after, until))
+
+    async def health(self) -> Health:
+        """Give the server's health, whether it is well or not; raises Unreachable when it does not answer."""
+        return await self._call(requests.health())
+
+    async def watch(
+        self, *, task_id: str | None = None, event_type: str | None = None, last_event_id: str | None = None
+    ) -> AsyncIterator[LiveEvent]:
+        """Give events as they happen, for ever; reconnects, and then goes on after the last event it gave.
+
+        Raises Unreachable when the server is away for longer than the client's timeout.
+        """
+        stream = EventStream(last_event_id)
+        tries: Tries | None = None
+        while True:
+            call = requests.live_events(task_id, event_type, stream.last_id)
+            outcome: Reply | Exception = ConnectionError("the stream of events ended")
+            try:
+                connecting = self._http.stream(call.path, call.headers, self._exchange.timeout, self._idle_timeout)
+                async with connecting as response:
+                    if response.status == 200:
+                        async for chunk in response.content.iter_any():
+                            tries = None
+                            for event in stream.feed(chunk):
+                                yield event
+                    else:
+                        outcome = await read(response)
+            except ERRORS as error:
+                outcome = error
+            stream.reconnected()
+            tries = tries or self._exchange.tries()
+            wait = self._exchange.wait_after(call, outcome, tries)
+            if wait is None:
+                self._exchange.finish(call, outcome)
+                return
+            await self._sleep(max(wait, stream.retry or 0.0))
+
+    async def _call(self, call: Call[Result]) -> Result:
+        tries = self._exchange.tries()
+        while True:
+            outcome = await self._send(call, tries.time_limit())
+            wait = self._exchange.wait_after(call, outcome, tries)
+            if wait is None:
+                return self._exchange.finish(call, outcome)
+            await self._sleep(wait)
+
+    async def _send(self, call: Call[Result], seconds: float) -> Reply | Exception:
+        try:
+            return await self._http.send(call.method, call.path, call.body, self._exchange.headers(call), seconds)
+        except ERRORS as error:
+            return error

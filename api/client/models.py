@@ -1,0 +1,205 @@
+"""What the server replies with, as typed values: times are aware datetimes, durations timedeltas.
+
+Fields that a newer server adds are ignored, and words such as a status stay plain strings.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from taskscheduler.client.errors import ApiError
+
+Item = TypeVar("Item")
+
+
+class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A task to create: what is left out gets the server's default. Dicts may hold datetimes and timedeltas."""
+
+    name: str
+    target: dict[str, Any]
+    id: str | UnsetType = UNSET
+    schedule: dict[str, Any] | UnsetType = UNSET
+    payload: Any = UNSET
+    retry: dict[str, Any] | UnsetType = UNSET
+    timeout: timedelta | str | float | UnsetType = UNSET
+    queue_timeout: timedelta | str | float | UnsetType = UNSET
+    heartbeat_timeout: timedelta | str | float | UnsetType = UNSET
+    overlap: str | UnsetType = UNSET
+    catch_up: dict[str, Any] | UnsetType = UNSET
+    priority: int | UnsetType = UNSET
+    tags: dict[str, str] | UnsetType = UNSET
+    idempotency_key: str | UnsetType = UNSET
+
+
+class AttemptError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an attempt failed."""
+
+    type: str = ""
+    message: str = ""
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One try of a run; `outcome` is None while it runs."""
+
+    number: int
+    worker: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    outcome: str | None = None
+    error: AttemptError | None = None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One fire of a task, with its attempts."""
+
+    id: str
+    task_id: str = ""
+    status: str = ""
+    cause: str = ""
+    reason: str | None = None
+    nominal_at: datetime | None = None
+    nominal_until: datetime | None = None
+    count: int | None = None
+    scheduled_for: datetime | None = None
+    retry_of: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    lateness_ms: int | None = None
+    result: Any = None
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When a failed attempt is tried again; `max_attempts` counts the first one."""
+
+    max_attempts: int = 3
+    backoff: str = "exponential"
+    initial: timedelta | None = None
+    multiplier: float = 2
+    max: timedelta | None = None
+    jitter: float = 0
+    max_elapsed: timedelta | None = None
+    give_up_on: tuple[Any, ...] = ()
+
+
+class CatchUp(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens to fire times missed while nothing ran."""
+
+    policy: str = "latest"
+    window: timedelta | None = None
+    limit: int | None = None
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs made, by how they ended, and nominal times skipped."""
+
+    fired: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    skipped: int = 0
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """Since when a task is paused, by whom and why."""
+
+    note: str | None = None
+    at: datetime | None = None
+    by: str | None = None
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A task as the server knows it; `revision` is what `if_match` takes."""
+
+    id: str
+    name: str = ""
+    target: dict[str, Any] = {}
+    schedule: dict[str, Any] | None = None
+    payload: Any = None
+    retry: RetryPolicy = RetryPolicy()
+    timeout: timedelta | None = None
+    queue_timeout: timedelta | None = None
+    heartbeat_timeout: timedelta | None = None
+    overlap: str = "skip"
+    catch_up: CatchUp = CatchUp()
+    priority: int = 5
+    tags: dict[str, str] = {}
+    status: str = ""
+    revision: int = 0
+    version: int = 0
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    next_fire_at: datetime | None = None
+    last_run: Run | None = None
+    counts: Counts = Counts()
+    pause: Pause | None = None
+
+
+class StartedTask(Task, frozen=True, kw_only=True):
+    """A task of which a run was just started: the reply to trigger and retry."""
+
+    run_id: str
+
+
+class Created(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one task of a batch: either `task` or `error` is set."""
+
+    status: int
+    task: Task | None = None
+    error: ApiError | None = None
+
+
+class Page(msgspec.Struct, Generic[Item], frozen=True, kw_only=True):
+    """Some items, and the cursor of those after them, if there are more."""
+
+    items: list[Item]
+    next_cursor: str | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact in the history of a task."""
+
+    type: str = ""
+    version: int = 0
+    time: datetime | None = None
+    actor: str | None = None
+    cause: Any = None
+    data: Any = None
+
+
+class DeadLetter(Run, frozen=True, kw_only=True):
+    """A run that failed for good."""
+
+    task_name: str | None = None
+    error: AttemptError | None = None
+
+
+class FireTime(msgspec.Struct, frozen=True, kw_only=True):
+    """One fire time of a preview; `note` says where a clock change moved it."""
+
+    at: datetime
+    local: datetime | None = None
+    note: str | None = None
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """When a schedule would fire."""
+
+    fire_times: list[FireTime]
+    description: str = ""
+    warnings: list[Any] = []
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """How the server is: `status` is UP, DOWN, OUT_OF_SERVICE or UNKNOWN."""
+
+    status: str
+    components: dict[str, Any] = {}
+
+
+class LiveEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One server-sent event; `data` is decoded JSON, or text that is none; `id` resumes a stream after it."""
+
+    type: str
+    data: Any = None
+    id: str | None = None

@@ -1,0 +1,237 @@
+"""Every call of the API as a value: what to send, and how to read the reply. Shared by both clients."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urlencode
+from uuid import uuid4
+
+import msgspec
+
+from taskscheduler.client.backoff import RETRYABLE, Reply
+from taskscheduler.client.errors import ApiError, Invalid, from_reply
+from taskscheduler.client.models import (
+    DeadLetter,
+    Event,
+    Health,
+    Page,
+    Preview,
+    Run,
+    StartedTask,
+    Task,
+    TaskSpec,
+)
+
+Result = TypeVar("Result")
+
+
+class Call(msgspec.Struct, Generic[Result], frozen=True, kw_only=True):
+    """One request and the reading of its reply; `task` is the task it is about, if it is about one."""
+
+    method: str
+    path: str
+    read: Callable[[Reply], Result]
+    body: bytes | None = None
+    headers: dict[str, str] = {}
+    task: str | None = None
+    unsettled: Callable[[Reply], bool] = lambda reply: reply.status in RETRYABLE
+
+
+def encode(body: Any) -> bytes:
+    """Encode a request body; raises Invalid when it is not JSON."""
+    try:
+        return msgspec.json.encode(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Invalid(0, "the request cannot be written as JSON", str(error)) from error
+
+
+def segment(text: str) -> str:
+    """Quote one path segment; raises Invalid when it would name another path."""
+    if text in ("", ".", ".."):
+        raise Invalid(0, f"an id cannot be {text!r}")
+    return quote(text, safe="")
+
+
+def query(path: str, parameters: Mapping[str, Any]) -> str:
+    """Add the parameters that are not None; a list is repeated, a datetime written as RFC 3339."""
+    pairs = [
+        (name, one.isoformat() if isinstance(one, datetime) else str(one))
+        for name, value in parameters.items()
+        if value is not None
+        for one in (value if isinstance(value, list | tuple) else [value])
+    ]
+    return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def reader(kind: type[Result]) -> Callable[[Reply], Result]:
+    decoder = msgspec.json.Decoder(kind)
+
+    def read(reply: Reply) -> Result:
+        if not 200 <= reply.status < 300:
+            raise from_reply(reply.status, reply.body, reply.retry_after())
+        try:
+            return decoder.decode(reply.body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ApiError(reply.status, "the reply cannot be read", str(error)) from error
+
+    return read
+
+
+def _read_nothing(reply: Reply) -> None:
+    if not 200 <= reply.status < 300:
+        raise from_reply(reply.status, reply.body, reply.retry_after())
+
+
+def _read_health(reply: Reply) -> Health:
+    # A server that is not well answers 503 with the same body.
+    return _read_well(Reply(200, reply.headers, reply.body) if reply.status == 503 else reply)
+
+
+_read_well = reader(Health)
+_read_task = reader(Task)
+_read_started = reader(StartedTask)
+_read_tasks = reader(Page[Task])
+_read_run = reader(Run)
+_read_runs = reader(Page[Run])
+_read_events = reader(Page[Event])
+_read_dead_letters = reader(Page[DeadLetter])
+_read_preview = reader(Preview)
+
+
+def _write(
+    method: str,
+    path: str,
+    read: Callable[[Reply], Result],
+    *,
+    body: Any = None,
+    key: str | None = None,
+    headers: dict[str, str] | None = None,
+    task: str | None = None,
+) -> Call[Result]:
+    sent = {"Content-Type": "application/json", "Idempotency-Key": key or uuid4().hex, **(headers or {})}
+    encoded = encode({} if body is None else body)
+    return Call(method=method, path=path, read=read, body=encoded, headers=sent, task=task)
+
+
+def task_spec(spec: TaskSpec | None, fields: dict[str, Any]) -> TaskSpec:
+    """Give the spec, changed by the fields; raises TypeError for an unknown field or when `name` or `target` lacks."""
+    return TaskSpec(**fields) if spec is None else msgspec.structs.replace(spec, **fields)
+
+
+def fields_of(spec: TaskSpec) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(spec).items() if value is not msgspec.UNSET}
+
+
+def create_task(spec: TaskSpec) -> Call[Task]:
+    fields = fields_of(spec)
+    key = fields.pop("idempotency_key", None)
+    return _write("POST", "/api/tasks", _read_task, body=fields, key=key, task=fields.get("id"))
+
+
+def get_task(task_id: str) -> Call[Task]:
+    return Call(method="GET", path=f"/api/tasks/{segment(task_id)}", read=_read_task, task=task_id)
+
+
+def _tags(tags: Mapping[str, str] | None) -> list[str]:
+    return [f"{key}:{value}" for key, value in (tags or {}).items()]
+
+
+def list_tasks(
+    status: str | None = None,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    due_before: datetime | None = None,
+    sort: str | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+) -> Call[Page[Task]]:
+    parameters = {
+        "status": status,
+        "name": name,
+        "tag": _tags(tags),
+        "due_before": due_before,
+        "sort": sort,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    return Call(method="GET", path=query("/api/tasks", parameters), read=_read_tasks)
+
+
+def update_task(
+    task_id: str, changes: Mapping[str, Any], if_match: int | str | None = None, key: str | None = None
+) -> Call[Task]:
+    if isinstance(if_match, int):
+        if_match = f'"r{if_match}"'
+    headers = {} if if_match is None else {"If-Match": if_match}
+    path = f"/api/tasks/{segment(task_id)}"
+    return _write("PATCH", path, _read_task, body=dict(changes), key=key, headers=headers, task=task_id)
+
+
+def change_task(task_id: str, verb: str, note: str | None = None, key: str | None = None) -> Call[Task]:
+    path = f"/api/tasks/{segment(task_id)}/{verb}"
+    return _write("POST", path, _read_task, body={} if note is None else {"note": note}, key=key, task=task_id)
+
+
+def start_task(task_id: str, verb: str, key: str | None = None) -> Call[StartedTask]:
+    return _write("POST", f"/api/tasks/{segment(task_id)}/{verb}", _read_started, key=key, task=task_id)
+
+
+def delete_task(task_id: str, key: str | None = None) -> Call[None]:
+    headers = {"Idempotency-Key": key or uuid4().hex}
+    path = f"/api/tasks/{segment(task_id)}"
+    return Call(method="DELETE", path=path, read=_read_nothing, headers=headers, task=task_id)
+
+
+def list_runs(task_id: str, parameters: Mapping[str, Any]) -> Call[Page[Run]]:
+    path = query(f"/api/tasks/{segment(task_id)}/runs", parameters)
+    return Call(method="GET", path=path, read=_read_runs, task=task_id)
+
+
+def get_run(task_id: str, run_id: str) -> Call[Run]:
+    path = f"/api/tasks/{segment(task_id)}/runs/{segment(run_id)}"
+    return Call(method="GET", path=path, read=_read_run, task=task_id)
+
+
+def list_events(task_id: str, parameters: Mapping[str, Any]) -> Call[Page[Event]]:
+    path = query(f"/api/tasks/{segment(task_id)}/events", parameters)
+    return Call(method="GET", path=path, read=_read_events, task=task_id)
+
+
+def dead_letters(
+    task_id: str | None,
+    tags: Mapping[str, str] | None,
+    error_type: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int | None,
+    cursor: str | None,
+) -> Call[Page[DeadLetter]]:
+    parameters = {
+        "task_id": task_id,
+        "tag": _tags(tags),
+        "error_type": error_type,
+        "from": since,
+        "to": until,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    return Call(method="GET", path=query("/api/dead-letters", parameters), read=_read_dead_letters)
+
+
+def preview(schedule: Mapping[str, Any], count: int, after: datetime | None, until: datetime | None) -> Call[Preview]:
+    fields: dict[str, Any] = {"schedule": dict(schedule), "count": count, "after": after, "until": until}
+    body = encode({name: value for name, value in fields.items() if value is not None})
+    headers = {"Content-Type": "application/json"}
+    return Call(method="POST", path="/api/schedules/preview", read=_read_preview, body=body, headers=headers)
+
+
+def health() -> Call[Health]:
+    return Call(method="GET", path="/actuator/health", read=_read_health, unsettled=lambda _: False)
+
+
+def live_events(task_id: str | None, event_type: str | None, last_id: str | None) -> Call[None]:
+    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+    if last_id is not None:
+        headers["Last-Event-ID"] = last_id
+    path = query("/api/events", {"task_id": task_id, "type": event_type})
+    return Call(method="GET", path=path, read=_read_nothing, headers=headers)

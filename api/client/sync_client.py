@@ -1,0 +1,241 @@
+"""The client for plain threads: the twin of AsyncClient on http.client."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from taskscheduler.client import batch, requests
+from taskscheduler.client.backoff import Reply, Tries
+from taskscheduler.client.exchange import Exchange
+from taskscheduler.client.models import (
+    Created,
+    DeadLetter,
+    Event,
+    Health,
+    LiveEvent,
+    Page,
+    Preview,
+    Run,
+    StartedTask,
+    Task,
+    TaskSpec,
+)
+from taskscheduler.client.requests import Call
+from taskscheduler.client.sse import EventStream
+from taskscheduler.client.sync_transport import ERRORS, SyncHttp, chunks, read
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """Talks to a server; `timeout` is how many seconds one call may take, all tries included.
+
+    Every write carries an Idempotency-Key, so it is sent again after a lost connection or a 503 and still happens once.
+    All methods raise ApiError (NotFound, Conflict, Invalid, Unavailable, ...). Any number of threads may
+    share one. Use it with `with`, or close it.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8080",
+        *,
+        timeout: float = 30.0,
+        idle_timeout: float = 60.0,
+        exchange: Exchange | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._http = SyncHttp(base_url)
+        self._idle_timeout = idle_timeout
+        self._exchange = exchange or Exchange(timeout)
+        self._sleep = sleep
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def create_task(self, spec: TaskSpec | None = None, /, **fields: Any) -> Task:
+        """Create a task from a spec, from fields as TaskSpec has them, or from a spec with some fields replaced."""
+        return self._call(requests.create_task(requests.task_spec(spec, fields)))
+
+    def create_tasks(self, specs: Iterable[TaskSpec]) -> list[Created]:
+        """Create many tasks, a thousand per request; gives one success or error each, in order."""
+        return [created for call in batch.create_tasks(specs) for created in self._call(call)]
+
+    def get_task(self, task_id: str) -> Task:
+        """Give the task; raises NotFound, or Gone when it was deleted."""
+        return self._call(requests.get_task(task_id))
+
+    def list_tasks(
+        self,
+        *,
+        status: str | None = None,
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        due_before: datetime | None = None,
+        sort: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Task]:
+        """Give one page of tasks; `name` is a part of the name, `sort` such as `-created_at`."""
+        return self._call(requests.list_tasks(status, name, tags, due_before, sort, limit, cursor))
+
+    def iter_tasks(
+        self,
+        *,
+        status: str | None = None,
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        due_before: datetime | None = None,
+        sort: str | None = None,
+    ) -> Iterator[Task]:
+        """Give all tasks, page by page."""
+        cursor = None
+        while True:
+            call = requests.list_tasks(status, name, tags, due_before, sort, 200, cursor)
+            page = self._call(call)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def update_task(
+        self,
+        task_id: str,
+        changes: Mapping[str, Any],
+        *,
+        if_match: int | str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """Change the definition (None gives a field its default back); `if_match` is the revision it must have."""
+        return self._call(requests.update_task(task_id, changes, if_match, idempotency_key))
+
+    def cancel(self, task_id: str, *, idempotency_key: str | None = None) -> Task:
+        """Cancel the task and its active runs at once; raises Conflict when there is nothing to cancel."""
+        return self._call(requests.change_task(task_id, "cancel", None, idempotency_key))
+
+    def pause(self, task_id: str, *, note: str | None = None, idempotency_key: str | None = None) -> Task:
+        """Let nothing fire until resumed."""
+        return self._call(requests.change_task(task_id, "pause", note, idempotency_key))
+
+    def resume(self, task_id: str, *, note: str | None = None, idempotency_key: str | None = None) -> Task:
+        """End a pause; what passed meanwhile is not caught up."""
+        return self._call(requests.change_task(task_id, "resume", note, idempotency_key))
+
+    def retry(self, task_id: str, *, idempotency_key: str | None = None) -> StartedTask:
+        """Run the last failed run again, as `run_id`; raises Conflict when there is none."""
+        return self._call(requests.start_task(task_id, "retry", idempotency_key))
+
+    def trigger(self, task_id: str, *, idempotency_key: str | None = None) -> StartedTask:
+        """Run the task now, as `run_id`, whatever its schedule says."""
+        return self._call(requests.start_task(task_id, "trigger", idempotency_key))
+
+    def delete(self, task_id: str, *, idempotency_key: str | None = None) -> None:
+        """Delete the task; its history is kept for the retention time."""
+        self._call(requests.delete_task(task_id, idempotency_key))
+
+    def runs(
+        self,
+        task_id: str,
+        *,
+        status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Run]:
+        """Give one page of the task's runs, newest first, with since ≤ time < until."""
+        parameters = {"status": status, "from": since, "to": until, "limit": limit, "cursor": cursor}
+        return self._call(requests.list_runs(task_id, parameters))
+
+    def run(self, task_id: str, run_id: str) -> Run:
+        """Give one run with its attempts and result."""
+        return self._call(requests.get_run(task_id, run_id))
+
+    def events(self, task_id: str, *, limit: int | None = None, cursor: str | None = None) -> Page[Event]:
+        """Give one page of what happened to the task."""
+        return self._call(requests.list_events(task_id, {"limit": limit, "cursor": cursor}))
+
+    def dead_letters(
+        self,
+        *,
+        task_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        error_type: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[DeadLetter]:
+        """Give one page of runs that failed for good, newest first."""
+        return self._call(requests.dead_letters(task_id, tags, error_type, since, until, limit, cursor))
+
+    def preview(
+        self,
+        schedule: Mapping[str, Any],
+        count: int = 10,
+        *,
+        after: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Preview:
+        """Give the next fire times of a schedule, with after < time ≤ until."""
+        return self._call(requests.preview(schedule, count, after, until))
+
+    def health(self) -> Health:
+        """Give the server's health, whether it is well or not; raises Unreachable when it does not answer."""
+        return self._call(requests.health())
+
+    def watch(
+        self, *, task_id: str | None = None, event_type: str | None = None, last_event_id: str | None = None
+    ) -> Iterator[LiveEvent]:
+        """Give events as they happen, for ever; reconnects, and then goes on after the last event it gave.
+
+        Raises Unreachable when the server is away for longer than the client's timeout.
+        """
+        stream = EventStream(last_event_id)
+        tries: Tries | None = None
+        while True:
+            call = requests.live_events(task_id, event_type, stream.last_id)
+            outcome: Reply | Exception = ConnectionError("the stream of events ended")
+            try:
+                connecting = self._http.stream(call.path, call.headers, self._exchange.timeout, self._idle_timeout)
+                with connecting as response:
+                    if response.status == 200:
+                        for chunk in chunks(response):
+                            tries = None
+                            yield from stream.feed(chunk)
+                    else:
+                        outcome = read(response)
+            except ERRORS as error:
+                outcome = error
+            stream.reconnected()
+            tries = tries or self._exchange.tries()
+            wait = self._exchange.wait_after(call, outcome, tries)
+            if wait is None:
+                self._exchange.finish(call, outcome)
+                return
+            self._sleep(max(wait, stream.retry or 0.0))
+
+    def _call(self, call: Call[Result]) -> Result:
+        tries = self._exchange.tries()
+        while True:
+            outcome = self._send(call, tries.time_limit())
+            wait = self._exchange.wait_after(call, outcome, tries)
+            if wait is None:
+                return self._exchange.finish(call, outcome)
+            self._sleep(wait)
+
+    def _send(self, call: Call[Result], seconds: float) -> Reply | Exception:
+        try:
+            return self._http.send(call.method, call.path, call.body, self._exchange.headers(call), seconds)
+        except ERRORS as error:
+            return error

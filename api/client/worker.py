@@ -1,0 +1,109 @@
+"""The worker: claims runs of a queue, runs their handlers, reports how they ended."""
+
+import asyncio
+import os
+import random
+import re
+import signal
+import socket
+from collections.abc import Callable
+from typing import TypeVar
+
+from taskscheduler.client.clock import Clock
+from taskscheduler.client.duration import Duration, seconds
+from taskscheduler.client.execution import Handler
+from taskscheduler.client.shift import Plan, Shift
+from taskscheduler.client.transport import checked_url
+
+HandlerType = TypeVar("HandlerType", bound=Handler)
+
+
+class Worker:
+    """Runs handlers for the runs of one queue, at most `concurrency` at a time.
+
+    A claim is held for `lease` and renewed at every third of it. `wait` is how long the server may hold a request for
+    work, `grace` how long running handlers may go on after `stop`. Durations: seconds, `"30s"` or a timedelta.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8080",
+        queue: str = "default",
+        *,
+        concurrency: int = 10,
+        lease: Duration = "30s",
+        name: str | None = None,
+        wait: Duration = "30s",
+        grace: Duration = "30s",
+        clock: Clock | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}, and must be 1 or more")
+        if seconds(lease) <= 0:
+            raise ValueError(f"the lease is {lease!r}, and must be longer than nothing")
+        self._plan = Plan(
+            base_url=checked_url(base_url),
+            queue=queue,
+            name=name or default_name(),
+            concurrency=concurrency,
+            lease=seconds(lease),
+            wait=seconds(wait),
+            grace=seconds(grace),
+        )
+        self._clock = clock or Clock()
+        self._chance = chance
+        self._handlers: dict[str, Handler] = {}
+        self._shift: Shift | None = None
+        self._stops = 0
+
+    def handler(self, kind: str) -> Callable[[HandlerType], HandlerType]:
+        """Register a function for runs of this kind: it is given a Job and returns the result (any JSON, or None).
+
+        An async function runs in the worker's event loop, any other in a thread. Raises ValueError for a second one.
+        """
+
+        def register(function: HandlerType) -> HandlerType:
+            if kind in self._handlers:
+                raise ValueError(f"there is a handler for {kind!r} already")
+            self._handlers[kind] = function
+            return function
+
+        return register
+
+    def run_forever(self) -> None:
+        """Run until SIGTERM or SIGINT: the first lets running handlers finish, a second one ends at once."""
+        asyncio.run(self._run_with_signals())
+
+    async def run(self) -> None:
+        """Run until `stop`; raises ApiError when the server refuses the worker, ValueError without any handler."""
+        if not self._handlers:
+            raise ValueError("the worker has no handlers: give it some with @worker.handler(kind)")
+        if self._shift is not None:
+            raise RuntimeError("the worker is running already")
+        self._shift = Shift(self._plan, self._handlers, self._clock, self._chance)
+        try:
+            self._shift.stopped(self._stops)
+            await self._shift.run()
+        finally:
+            self._shift = None
+            self._stops = 0
+
+    def stop(self) -> None:
+        """Claim no more and let `run` end once the handlers have; called again, it ends at once. From any thread."""
+        self._stops += 1
+        shift = self._shift
+        if shift is not None:
+            shift.loop.call_soon_threadsafe(shift.stopped, self._stops)
+
+    async def _run_with_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        await self.run()
+
+
+def default_name() -> str:
+    """Give a name for this process: its host and process id."""
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).lstrip("._-")[:50] or "worker"
+    return f"{host}-{os.getpid()}"

@@ -1,0 +1,153 @@
+"""What both clients do, against any server that keeps to the API."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from taskscheduler.client import Conflict, Gone, Invalid, NotFound, PreconditionFailed, StartedTask, TaskSpec
+
+LATER = {"at": datetime(2099, 1, 1, tzinfo=UTC)}
+NOOP = {"type": "noop"}
+
+
+def fresh(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:12]}"
+
+
+async def test_a_task_is_created_and_read_back(client: Any) -> None:
+    name = fresh("report")
+    made = await client.create_task(
+        name=name, target=NOOP, schedule=LATER, payload={"page": 1}, timeout=timedelta(minutes=5), tags={"team": "a"}
+    )
+    read = await client.get_task(made.id)
+    assert (read.name, read.payload, read.status, read.tags) == (name, {"page": 1}, "scheduled", {"team": "a"})
+    assert read.timeout == timedelta(minutes=5)
+    assert read.created_at.tzinfo is not None
+    assert (read.revision, read.version, read.retry.max_attempts) == (1, 1, 3)
+
+
+async def test_a_spec_may_be_reused_with_other_fields(client: Any) -> None:
+    spec = TaskSpec(name=fresh("base"), target=NOOP, schedule=LATER)
+    other = fresh("other")
+    assert (await client.create_task(spec)).name == spec.name
+    assert (await client.create_task(spec, name=other)).name == other
+
+
+async def test_the_same_key_creates_one_task(client: Any) -> None:
+    spec = TaskSpec(name=fresh("once"), target=NOOP, schedule=LATER, idempotency_key=fresh("key"))
+    first, second = await client.create_task(spec), await client.create_task(spec)
+    assert first.id == second.id
+    assert (await client.create_task(spec, idempotency_key=fresh("key"))).id != first.id
+
+
+async def test_a_batch_gives_each_task_its_own_outcome(client: Any) -> None:
+    specs = [TaskSpec(name=name, target=NOOP, schedule=LATER) for name in (fresh("a"), "", fresh("c"))]
+    first, bad, last = await client.create_tasks(specs)
+    assert (first.status, first.task.name) == (201, specs[0].name)
+    assert (last.status, last.task.name, last.error) == (201, specs[2].name, None)
+    assert (bad.status, bad.task) == (422, None)
+    assert isinstance(bad.error, Invalid)
+
+
+async def test_an_empty_batch_asks_nothing(client: Any) -> None:
+    assert await client.create_tasks([]) == []
+
+
+async def test_iterating_gives_the_tasks_of_all_pages(client: Any) -> None:
+    name = fresh("many")
+    made = await client.create_tasks([TaskSpec(name=f"{name}-{n}", target=NOOP, schedule=LATER) for n in range(250)])
+    page = await client.list_tasks(name=name, limit=100)
+    assert (len(page.items), page.next_cursor is None) == (100, False)
+    found = [task.id async for task in client.iter_tasks(name=name)]
+    assert sorted(found) == sorted(one.task.id for one in made)
+
+
+async def test_an_update_names_the_revision_it_is_for(client: Any) -> None:
+    task = await client.create_task(name=fresh("old"), target=NOOP, schedule=LATER)
+    name = fresh("new")
+    changed = await client.update_task(task.id, {"name": name}, if_match=task.revision)
+    assert (changed.name, changed.revision) == (name, 2)
+    with pytest.raises(PreconditionFailed) as raised:
+        await client.update_task(task.id, {"name": "x"}, if_match=task.revision)
+    assert raised.value.status == 412
+
+
+async def test_pausing_and_resuming(client: Any) -> None:
+    task = await client.create_task(name=fresh("pause"), target=NOOP, schedule=LATER)
+    paused = await client.pause(task.id, note="holiday")
+    assert (paused.status, paused.pause.note) == ("paused", "holiday")
+    resumed = await client.resume(task.id)
+    assert (resumed.status, resumed.pause) == ("scheduled", None)
+
+
+async def test_cancelling_twice_is_a_conflict(client: Any) -> None:
+    task = await client.create_task(name=fresh("cancel"), target=NOOP, schedule=LATER)
+    assert (await client.cancel(task.id)).status == "cancelled"
+    with pytest.raises(Conflict) as raised:
+        await client.cancel(task.id)
+    assert raised.value.status == 409
+
+
+async def test_a_trigger_starts_a_run(client: Any) -> None:
+    queue = {"type": "queue", "queue": fresh("nobody"), "kind": "k"}
+    task = await client.create_task(name=fresh("trigger"), target=queue, schedule=LATER)
+    started = await client.trigger(task.id)
+    assert isinstance(started, StartedTask)
+    run = await client.run(task.id, started.run_id)
+    assert (run.id, run.task_id, run.cause, run.status) == (started.run_id, task.id, "manual", "queued")
+    assert [one.id for one in (await client.runs(task.id)).items] == [run.id]
+
+
+async def test_a_deleted_task_is_gone(client: Any) -> None:
+    task = await client.create_task(name=fresh("delete"), target=NOOP, schedule=LATER)
+    assert await client.delete(task.id) is None
+    with pytest.raises(Gone) as raised:
+        await client.get_task(task.id)
+    assert isinstance(raised.value, NotFound)
+
+
+@pytest.mark.parametrize("task_id", ["nothing-here", "a/b", "a?b", "a b", "ä"])
+async def test_an_unknown_task_is_not_found(client: Any, task_id: str) -> None:
+    with pytest.raises(NotFound) as raised:
+        await client.get_task(task_id)
+    assert raised.value.status == 404
+
+
+@pytest.mark.parametrize("task_id", ["", ".", ".."])
+async def test_an_id_that_would_name_another_path_is_not_sent(client: Any, task_id: str) -> None:
+    with pytest.raises(Invalid):
+        await client.get_task(task_id)
+
+
+async def test_a_refusal_names_every_field(client: Any) -> None:
+    with pytest.raises(Invalid) as raised:
+        await client.create_task(name="", target={"type": "odd"})
+    pointers = {error.pointer for error in raised.value.errors}
+    assert "/name" in pointers
+    assert len(pointers) > 1
+    assert all(pointer in str(raised.value) for pointer in pointers)
+
+
+async def test_what_happened_to_a_task(client: Any) -> None:
+    task = await client.create_task(name=fresh("history"), target=NOOP, schedule=LATER)
+    first = (await client.events(task.id)).items[0]
+    assert "created" in first.type
+    assert (first.version, first.actor) == (1, "anonymous")
+    assert first.time is not None
+
+
+async def test_a_preview_gives_fire_times(client: Any) -> None:
+    preview = await client.preview({"every": "1h"}, 1)
+    assert [time.at.tzinfo is not None for time in preview.fire_times] == [True]
+
+
+async def test_health_of_a_server_that_is_well(client: Any) -> None:
+    health = await client.health()
+    assert health.status == "UP"
+    assert health.components
+
+
+async def test_there_may_be_no_dead_letters(client: Any) -> None:
+    assert (await client.dead_letters(task_id=fresh("none"))).items == []
