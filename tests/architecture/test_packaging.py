@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import tomllib
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ MACHINE_PATH = re.compile(r"(?<![\w.-])/(?:root|work|home/\w+|Users/\w+|opt/whee
 REGISTRY_HOST = re.compile(r"pypi\.org|pythonhosted\.org|repo1\.maven|repo\.maven")
 
 
+@cache
 def repository_files() -> list[str]:
     """List what git tracks or would track, deleted files left out."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
