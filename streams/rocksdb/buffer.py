@@ -15,6 +15,9 @@ from taskscheduler.streams.rocksdb.database import Batch, Database, Family
 
 T = TypeVar("T")
 
+LAST_KEY = b"\xff" * 64
+"""No key of any table is above this."""
+
 
 class BufferedTable(Generic[T]):
     """A table of rows `bytes -> T` over one column family. Made by `Buffer.table`."""
@@ -81,6 +84,11 @@ class BufferedTable(Generic[T]):
             if row is not None:
                 yield waiting, row
 
+    def clear(self, batch: Batch) -> None:
+        """Put the removal of all rows into the batch."""
+        self.dirty = {}
+        batch.delete_range(self._family, b"", LAST_KEY)
+
     def stage(self, batch: Batch) -> int:
         """Move the dirty rows into the batch; how many there were."""
         dirty, self.dirty = self.dirty, {}
@@ -99,7 +107,6 @@ class Buffer:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._tables: list[BufferedTable[object]] = []
-        self._before_flush: list[Callable[[], None]] = []
 
     def table(self, family: str, encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> BufferedTable[T]:
         """A table on a column family of its own."""
@@ -107,9 +114,11 @@ class Buffer:
         self._tables.append(table)  # type: ignore[arg-type]
         return table
 
-    def before_flush(self, call: Callable[[], None]) -> None:
-        """`call` may put rows that must be in every flush (positions)."""
-        self._before_flush.append(call)
+    def clear(self, batch: Batch) -> None:
+        """Remove every row of every table, with what else is in the batch."""
+        for table in self._tables:
+            table.clear(batch)
+        self._database.write(batch)
 
     @property
     def dirty(self) -> int:
@@ -118,8 +127,6 @@ class Buffer:
 
     def flush(self) -> int:
         """Write every dirty row in one atomic batch; how many there were. Not fsynced: the log is."""
-        for call in self._before_flush:
-            call()
         batch = Batch()
         count = sum(table.stage(batch) for table in self._tables)
         if count:

@@ -14,6 +14,10 @@ from taskscheduler.domain.state import Run, Task, UsedKey, with_runs, without_ru
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.replica import Kept, Position
 from taskscheduler.streams.rocksdb.buffer import Buffer, BufferedTable
+from taskscheduler.streams.rocksdb.database import Batch
+
+RECENT = 4_096
+"""States kept as objects beside those that wait for a flush; up to twice as many."""
 
 FAMILIES = ("state", "state_runs", "state_keys", "position")
 
@@ -55,9 +59,25 @@ class StateStore:
         self._keys: BufferedTable[UsedKey] = buffer.table("state_keys", _encoder.encode, _keys.decode)
         self._positions: BufferedTable[Position] = buffer.table("position", _encoder.encode, _positions.decode)
         self._position = self._positions.get(_POSITION) or Position()
+        self._recent: dict[str, Kept] = {}
+        self._older: dict[str, Kept] = {}
 
     def load(self, task_id: str) -> Kept | None:
         """The state of a task, put together from its rows."""
+        kept = self._recent.get(task_id)
+        if kept is not None:
+            return kept
+        kept = self._older.get(task_id) or self._read(task_id)
+        if kept is not None:
+            self._remember(task_id, kept)
+        return kept
+
+    def _remember(self, task_id: str, kept: Kept) -> None:
+        self._recent[task_id] = kept
+        if len(self._recent) > RECENT:
+            self._older, self._recent = self._recent, {}
+
+    def _read(self, task_id: str) -> Kept | None:
         row = self._rows.get(task_id.encode())
         if row is None:
             return None
@@ -76,6 +96,7 @@ class StateStore:
         """Keep the state. `run_ids` and `keys` name what the decision touched."""
         name, task = task_id.encode(), kept.task
         self._rows.put(name, _Whole(kept))
+        self._remember(task_id, kept)
         for run_id in run_ids:
             run = task.runs.get(run_id)
             key = name + b"\0" + run_id.encode()
@@ -98,6 +119,12 @@ class StateStore:
         """Goes into the next flush."""
         self._position = position
         self._positions.put(_POSITION, position)
+
+    def start_over(self) -> None:
+        """Forget everything that was folded, at once and whole, so that it is folded again from the first record."""
+        self._buffer.clear(Batch())
+        self._position = Position()
+        self._recent, self._older = {}, {}
 
     def flush(self) -> int:
         """Write everything that is dirty in one batch."""

@@ -1,0 +1,77 @@
+"""What the command side needs from the outside: a log to append to and a replica that folds it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from taskscheduler.domain.decision import Record, Verdict
+from taskscheduler.domain.state import Task
+from taskscheduler.domain.values import Instant
+
+
+class LogUnavailable(Exception):
+    """The log did not take the records, or did not say in time: whether they are on it is unknown."""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Where a record landed. `position` is None when the log itself refused it, and `verdict` says why."""
+
+    partition: int
+    position: int | None
+    appended_at: Instant
+    verdict: Verdict = Verdict.ACCEPTED
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A record as readers of the log see it. Positions of a partition rise by one from 1."""
+
+    partition: int
+    position: int
+    appended_at: Instant
+    record: Record
+
+
+class DecisionLog(Protocol):
+    """The log of decisions. Order within a partition is the arbiter."""
+
+    async def append(self, records: Sequence[Record]) -> list[Receipt]:
+        """Append durably, in order; one receipt each. Raises LogUnavailable."""
+        ...
+
+    async def read(self, partition: int, after: int, limit: int) -> list[Entry]:
+        """Up to `limit` entries of the partition with a position above `after`, in order; empty at the end."""
+        ...
+
+    async def wait(self, partition: int, after: int) -> None:
+        """Returns when an entry above `after` can be read."""
+        ...
+
+    async def end(self, partition: int) -> int:
+        """The position of the partition's last entry, 0 when it has none."""
+        ...
+
+    def partition_of(self, stream: str) -> int:
+        """The partition that holds the stream."""
+        ...
+
+
+class Folded(Protocol):
+    """The keyed state that a replica folds the log into."""
+
+    def state(self, task_id: str) -> Task:
+        """The state of a task as far as the log is applied. `Task(id)` when it never existed."""
+        ...
+
+    def expect(self, record_ids: Sequence[str]) -> Awaitable[list[Verdict]]:
+        """Register before appending: resolves to the verdict on each record's first occurrence, in the order given.
+
+        Cancelling what is returned forgets the records.
+        """
+        ...
+
+    async def caught_up(self, task_id: str) -> None:
+        """Returns when everything that was on the task's partition at the call is applied (the read barrier)."""
+        ...

@@ -1,0 +1,309 @@
+"""Deciding: what a command makes of a task. Pure; raises only domain errors."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from taskscheduler.domain import errors
+from taskscheduler.domain import events as ev
+from taskscheduler.domain import messages as msg
+from taskscheduler.domain.definition import Definition
+from taskscheduler.domain.draft import Draft, tzdata_of
+from taskscheduler.domain.schedule import first_fire, resolve
+from taskscheduler.domain.settle import catch_up, drop_backlog, fail_attempt, lose, plan_retention, settle
+from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Attempt, Run, Task, UsedKey
+from taskscheduler.domain.values import Instant
+
+MAX_KEYS = 2_000
+"""Idempotency-Keys remembered for one task."""
+
+ERROR_MESSAGE_LIMIT = 1_024
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """The events of a decision, the state after them, and what the caller is told.
+
+    `refused` is raised to the caller although the events are recorded (evidence of a late report).
+    """
+
+    events: tuple[ev.Event, ...]
+    task: Task
+    run_id: str | None = None
+    replayed: UsedKey | None = None
+    lease_until: Instant | None = None
+    cancel_requested: bool = False
+    refused: errors.DomainError | None = None
+
+
+class _Reply:
+    """What a command tells its caller beside the state."""
+
+    __slots__ = ("cancel_requested", "lease_until", "refused", "run_id")
+
+    def __init__(self) -> None:
+        self.run_id: str | None = None
+        self.lease_until: Instant | None = None
+        self.cancel_requested = False
+        self.refused: errors.DomainError | None = None
+
+
+def decide(task: Task, command: msg.Command, context: msg.Context, policy: msg.Policy) -> Decided:
+    """Settle what is due, then apply the command. Raises a DomainError when it is refused."""
+    key = context.key
+    if key is not None and (used := task.keys.get(key.key)) is not None:
+        if used.fingerprint != key.fingerprint:
+            raise errors.KeyReused("this Idempotency-Key was used for another request; use a new key")
+        return Decided(events=(), task=task, run_id=used.run_id, replayed=used)
+    draft, reply = Draft(task, context, policy), _Reply()
+    settle(draft)
+    _apply(draft, command, context, reply)
+    if key is not None:
+        if len(draft.task.keys) >= MAX_KEYS:
+            raise errors.TooManyKeys(f"this task remembers {MAX_KEYS} Idempotency-Keys; try again tomorrow or without")
+        verb = type(command).__name__.lower()
+        draft.add(ev.KeyUsed(at=draft.now, key=key.key, fingerprint=key.fingerprint, verb=verb, run_id=reply.run_id))
+    if draft.events:
+        catch_up(draft)
+        plan_retention(draft)
+    return Decided(
+        events=tuple(draft.events),
+        task=draft.task,
+        run_id=reply.run_id,
+        lease_until=reply.lease_until,
+        cancel_requested=reply.cancel_requested,
+        refused=reply.refused,
+    )
+
+
+def _apply(draft: Draft, command: msg.Command, context: msg.Context, reply: _Reply) -> None:
+    match command:
+        case msg.Wake():
+            pass
+        case msg.Claim():
+            _claim(draft, command, reply)
+        case msg.Complete():
+            _complete(draft, command, reply)
+        case msg.Fail():
+            _fail(draft, command, reply)
+        case msg.Create():
+            _create(draft, command)
+        case msg.Renew():
+            _renew(draft, command, reply)
+        case msg.Lose():
+            run = draft.task.runs.get(command.run_id)
+            if run is not None and _holds(run, command.number, command.token_hash):
+                lose(draft, run)
+        case _:
+            definition = _existing(draft.task)
+            if context.if_match is not None and context.if_match != draft.task.revision:
+                raise errors.RevisionMismatch(
+                    f"the task is at revision {draft.task.revision}, not {context.if_match}; read it again"
+                )
+            _change(draft, definition, command, context, reply)
+
+
+def _change(
+    draft: Draft,
+    definition: Definition,
+    command: msg.Update | msg.Cancel | msg.Delete | msg.Pause | msg.Resume | msg.Trigger | msg.Retry,
+    context: msg.Context,
+    reply: _Reply,
+) -> None:
+    now, actor = draft.now, context.actor
+    if isinstance(command, msg.Delete):
+        _end(draft, actor)
+        draft.add(ev.TaskDeleted(at=now, by=actor))
+        return
+    if draft.task.cancelled_at is not None:
+        raise errors.WrongState("the task is cancelled; create a new one instead")
+    match command:
+        case msg.Update():
+            _update(draft, definition, command)
+        case msg.Cancel():
+            if draft.task.status in ("completed", "failed"):
+                raise errors.WrongState(f"the task is {draft.task.status}: there is nothing to cancel")
+            _end(draft, actor)
+            draft.add(ev.TaskCancelled(at=now, by=actor))
+        case msg.Pause(note=note):
+            if draft.task.pause is None:
+                draft.add(ev.TaskPaused(at=now, by=actor, note=note))
+        case msg.Resume(note=note):
+            if draft.task.pause is not None:
+                draft.add(ev.TaskResumed(at=now, by=actor, note=note))
+                settle(draft)
+        case msg.Trigger():
+            _room_for_a_run(draft.task)
+            reply.run_id = draft.queue("manual", now, nominal=False)
+        case msg.Retry():
+            reply.run_id = _retry(draft)
+        case _:
+            assert_never(command)
+
+
+def _existing(task: Task) -> Definition:
+    if task.definition is None:
+        raise errors.TaskNotFound(f"there is no task {task.id!r}")
+    if task.deleted_at is not None:
+        raise errors.TaskGone(f"the task {task.id!r} was deleted")
+    return task.definition
+
+
+def _create(draft: Draft, command: msg.Create) -> None:
+    if draft.task.definition is not None:
+        raise errors.TaskExists(f"there is a task {draft.task.id!r} already; choose another id or PATCH that one")
+    schedule = resolve(command.definition.schedule, draft.now, draft.now)
+    definition = replace(command.definition, schedule=schedule)
+    fire = first_fire(schedule, draft.now)
+    draft.add(ev.TaskCreated(at=draft.now, definition=definition, next_fire=fire, tzdata=tzdata_of(schedule)))
+
+
+def _update(draft: Draft, definition: Definition, command: msg.Update) -> None:
+    changed = command.patch.apply_to(definition)
+    rescheduled = command.patch.schedule is not msgspec.UNSET
+    if rescheduled:
+        schedule = resolve(changed.schedule, draft.now, draft.task.created_at)
+        changed = replace(changed, schedule=schedule)
+        rescheduled = schedule != definition.schedule
+    if changed == definition:
+        return
+    if rescheduled:
+        drop_backlog(draft)
+    draft.add(
+        ev.TaskUpdated(
+            at=draft.now,
+            definition=changed,
+            next_fire=first_fire(changed.schedule, draft.now) if rescheduled else draft.task.next_fire,
+            tzdata=tzdata_of(changed.schedule) if rescheduled else None,
+        )
+    )
+    settle(draft)
+
+
+def _end(draft: Draft, actor: str) -> None:
+    """Cancel what runs and account for what would still have been caught up."""
+    for run_id in sorted(draft.task.runs):
+        draft.add(ev.RunCancelled(at=draft.now, run_id=run_id, by=actor))
+    drop_backlog(draft)
+
+
+def _retry(draft: Draft) -> str:
+    last = draft.task.last_run
+    if last is None or last.status != "failed":
+        said = "it has no run" if last is None else f"its last run is {last.status}"
+        raise errors.WrongState(f"only a failed run can be retried: {said}")
+    _room_for_a_run(draft.task)
+    return draft.queue("retry", draft.now, nominal=False, retry_of=last.id)
+
+
+def _room_for_a_run(task: Task) -> None:
+    if len(task.runs) >= MAX_ACTIVE_RUNS:
+        raise errors.WrongState(f"the task has {MAX_ACTIVE_RUNS} active runs; wait for some to end or cancel it")
+
+
+def _claim(draft: Draft, command: msg.Claim, reply: _Reply) -> None:
+    run = draft.task.runs.get(command.run_id)
+    definition = draft.task.definition
+    if run is None or run.status != "queued" or definition is None:
+        raise errors.NotClaimable(f"the run {command.run_id} is not waiting to be claimed")
+    deadline = draft.now + definition.timeout
+    reply.run_id = run.id
+    reply.lease_until = min(draft.now + command.lease, deadline)
+    draft.add(
+        ev.AttemptClaimed(
+            at=draft.now,
+            run_id=run.id,
+            number=len(run.attempts) + 1,
+            worker=command.worker,
+            token_hash=command.token_hash,
+            lease=command.lease,
+            lease_until=reply.lease_until,
+            deadline=deadline,
+            request=command.request,
+        )
+    )
+
+
+def _renew(draft: Draft, command: msg.Renew, reply: _Reply) -> None:
+    until = draft.task.released.get(command.token_hash)
+    if until is not None:
+        reply.cancel_requested, reply.lease_until = True, until
+        return
+    attempt = _held(draft.task, command.run_id, command.number, command.token_hash).attempts[-1]
+    reply.lease_until = attempt.lease_until
+    # The log hears of a lease at most once per half of it, so that heartbeats cost nothing in between.
+    extended = min(draft.now + attempt.lease, attempt.deadline)
+    if extended > attempt.lease_until and attempt.lease_until - draft.now <= attempt.lease // 2:
+        draft.add(
+            ev.AttemptRenewed(
+                at=draft.now,
+                run_id=command.run_id,
+                number=command.number,
+                lease_until=extended,
+                progress=command.progress,
+            )
+        )
+        reply.lease_until = extended
+
+
+def _complete(draft: Draft, command: msg.Complete, reply: _Reply) -> None:
+    attempt = _past_attempt(draft.task, command.run_id, command.number, command.token_hash)
+    if attempt is not None:
+        if attempt.outcome == "succeeded":
+            return
+        late = ev.ReportedLate(
+            at=draft.now, run_id=command.run_id, number=command.number, outcome="succeeded", result=command.result
+        )
+        reply.refused = _evidence(draft, attempt, late)
+        return
+    run = _held(draft.task, command.run_id, command.number, command.token_hash)
+    draft.add(ev.AttemptSucceeded(at=draft.now, run_id=run.id, number=command.number, result=command.result))
+
+
+def _fail(draft: Draft, command: msg.Fail, reply: _Reply) -> None:
+    error = command.error
+    if len(error.message) > ERROR_MESSAGE_LIMIT:
+        error = ev.Error(error.type, error.message[: ERROR_MESSAGE_LIMIT - 1] + "…")
+    attempt = _past_attempt(draft.task, command.run_id, command.number, command.token_hash)
+    if attempt is not None:
+        if attempt.outcome == "failed":
+            return
+        late = ev.ReportedLate(
+            at=draft.now, run_id=command.run_id, number=command.number, outcome="failed", error=error
+        )
+        reply.refused = _evidence(draft, attempt, late)
+        return
+    run = _held(draft.task, command.run_id, command.number, command.token_hash)
+    fail_attempt(draft, run, "failed", error, retryable=command.retryable, retry_after=command.retry_after)
+
+
+def _evidence(draft: Draft, attempt: Attempt, late: ev.ReportedLate) -> errors.ClaimLost:
+    """Keep the first late report; a repeated report of the same outcome is no news."""
+    if not attempt.late_report:
+        draft.add(late)
+    return errors.ClaimLost(f"the attempt has ended as {attempt.outcome}; what was reported is kept as evidence only")
+
+
+def _past_attempt(task: Task, run_id: str, number: int, token_hash: str) -> Attempt | None:
+    run = task.runs.get(run_id)
+    if run is None:
+        last = task.last_finished
+        run = last if last is not None and last.id == run_id else None
+    for attempt in run.attempts if run is not None else ():
+        if attempt.number == number and attempt.token_hash == token_hash and attempt.outcome is not None:
+            return attempt
+    return None
+
+
+def _held(task: Task, run_id: str, number: int, token_hash: str) -> Run:
+    run = task.runs.get(run_id)
+    if run is None or not _holds(run, number, token_hash):
+        raise errors.ClaimLost("the claim no longer holds the attempt: its lease ran out or the run has ended")
+    return run
+
+
+def _holds(run: Run, number: int, token_hash: str) -> bool:
+    attempt = run.active_attempt
+    return attempt is not None and attempt.number == number and attempt.token_hash == token_hash

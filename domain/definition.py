@@ -1,0 +1,94 @@
+"""What a user asks for: the definition of a task, as it stands in events and in state."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from taskscheduler.domain.retry import Retry
+from taskscheduler.domain.schedule import Schedule
+from taskscheduler.domain.values import HOUR, MINUTE, Instant, Json, Millis
+
+PAYLOAD_LIMIT = 256 * 1024
+"""Bytes of an encoded payload."""
+
+
+class NoopTarget(msgspec.Struct, frozen=True, tag_field="type", tag="noop", omit_defaults=True):
+    """Does nothing and succeeds."""
+
+
+class HttpTarget(msgspec.Struct, frozen=True, tag_field="type", tag="http", omit_defaults=True):
+    """One HTTP request. `body` is JSON text; a JSON string is sent as it stands, anything else as JSON."""
+
+    url: str
+    method: str = "POST"
+    headers: dict[str, str] = {}
+    body: Json | None = None
+    expect: tuple[int | str, ...] = ("200-299",)
+
+
+class QueueTarget(msgspec.Struct, frozen=True, tag_field="type", tag="queue", omit_defaults=True):
+    """A worker that pulls from `queue` runs the handler named `kind`."""
+
+    queue: str
+    kind: str
+
+
+Target: TypeAlias = NoopTarget | HttpTarget | QueueTarget
+
+
+class CatchUp(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What happens to fire times missed while nothing ran."""
+
+    policy: Literal["all", "latest", "none"] = "latest"
+    window: Millis = HOUR
+    limit: int = 100
+
+
+class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A task as its owner defined it. `revision` counts the changes of this."""
+
+    name: str
+    schedule: Schedule
+    target: Target
+    payload: Json | None = None
+    retry: Retry = Retry()
+    timeout: Millis = 5 * MINUTE
+    overlap: Literal["skip"] = "skip"
+    catch_up: CatchUp = CatchUp()
+    priority: int = 5
+    tags: dict[str, str] = {}
+
+
+class DefinitionPatch(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A merge patch already made whole: a field that is UNSET stays, any other replaces what was there."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    schedule: Schedule | msgspec.UnsetType = msgspec.UNSET
+    target: Target | msgspec.UnsetType = msgspec.UNSET
+    payload: Json | msgspec.UnsetType | None = msgspec.UNSET
+    retry: Retry | msgspec.UnsetType = msgspec.UNSET
+    timeout: Millis | msgspec.UnsetType = msgspec.UNSET
+    overlap: Literal["skip"] | msgspec.UnsetType = msgspec.UNSET
+    catch_up: CatchUp | msgspec.UnsetType = msgspec.UNSET
+    priority: int | msgspec.UnsetType = msgspec.UNSET
+    tags: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+
+    def apply_to(self, definition: Definition) -> Definition:
+        """The definition with every given field replaced."""
+        given = {f: v for f in self.__struct_fields__ if (v := getattr(self, f)) is not msgspec.UNSET}
+        return msgspec.structs.replace(definition, **given) if given else definition
+
+
+__all__ = [
+    "PAYLOAD_LIMIT",
+    "CatchUp",
+    "Definition",
+    "DefinitionPatch",
+    "HttpTarget",
+    "Instant",
+    "NoopTarget",
+    "QueueTarget",
+    "Target",
+]

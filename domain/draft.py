@@ -1,0 +1,75 @@
+"""A decision in the making: the events so far and the state after them."""
+
+from __future__ import annotations
+
+from taskscheduler.domain import events as ev
+from taskscheduler.domain import ids
+from taskscheduler.domain.cron import TZDATA_VERSION
+from taskscheduler.domain.evolve import evolve
+from taskscheduler.domain.messages import Context, Policy
+from taskscheduler.domain.schedule import Cron, Schedule
+from taskscheduler.domain.state import Task
+from taskscheduler.domain.values import Instant
+
+
+class Draft:
+    """Collects events and keeps the state in step with them, so that each rule sees what the last one did."""
+
+    __slots__ = ("ended_before", "events", "now", "policy", "runs_made", "seed", "task")
+
+    def __init__(self, task: Task, context: Context, policy: Policy) -> None:
+        self.task = task
+        self.now = context.now
+        self.seed = context.seed
+        self.policy = policy
+        self.events: list[ev.Event] = []
+        self.runs_made = 0
+        self.ended_before = ended(task)
+
+    def add(self, event: ev.Event) -> None:
+        """Append an event and fold it in."""
+        self.events.append(event)
+        self.task = evolve(self.task, event)
+
+    def new_run_id(self, scheduled_for: Instant) -> str:
+        """An id for the next run of this decision."""
+        made = ids.run_id(scheduled_for, self.seed, self.runs_made)
+        self.runs_made += 1
+        return made
+
+    def chance(self) -> float:
+        """A number from 0 up to 1, another one for each event."""
+        return ids.chance(self.seed, len(self.events) + 2)
+
+    def queue(
+        self,
+        cause: ev.RunCause,
+        scheduled_for: Instant,
+        *,
+        nominal: bool = True,
+        retry_of: str | None = None,
+    ) -> str:
+        """Make a run; it can be claimed at once."""
+        run_id = self.new_run_id(scheduled_for)
+        self.add(
+            ev.RunQueued(
+                at=self.now,
+                run_id=run_id,
+                cause=cause,
+                scheduled_for=scheduled_for,
+                nominal_at=scheduled_for if nominal else None,
+                retry_of=retry_of,
+            )
+        )
+        return run_id
+
+
+def tzdata_of(schedule: Schedule) -> str | None:
+    """The version of the zone data that the instants of this schedule come from; None where none was needed."""
+    return TZDATA_VERSION if isinstance(schedule, Cron) else None
+
+
+def ended(task: Task) -> int:
+    """How many runs have ended and how many fire times were skipped."""
+    counts = task.counts
+    return counts.succeeded + counts.failed + counts.cancelled + counts.skipped

@@ -1,0 +1,253 @@
+"""Folding an event into the state. Total: never raises, asks no clock and no time zone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from taskscheduler.domain import events as ev
+from taskscheduler.domain.state import Attempt, Counts, Pause, Run, Task, UsedKey, run_due
+from taskscheduler.domain.values import DAY
+
+KEY_LIFETIME = 2 * DAY
+"""Idempotency-Keys are forgotten when another is used this long after; at least a day is promised."""
+
+
+def evolve(task: Task, event: ev.Event) -> Task:
+    """The state after `event`. An event about a run that the state does not hold changes nothing but counts."""
+    return _APPLY[type(event)](task, event)
+
+
+def _created(task: Task, e: ev.TaskCreated) -> Task:
+    return Task(
+        id=task.id,
+        version=task.version,
+        recorded_at=task.recorded_at,
+        definition=e.definition,
+        revision=1,
+        created_at=e.at,
+        updated_at=e.at,
+        created_version=task.version + 1,
+        first_fire=e.next_fire,
+        next_fire=e.next_fire,
+    )
+
+
+def _updated(task: Task, e: ev.TaskUpdated) -> Task:
+    return replace(
+        task,
+        definition=e.definition,
+        original=task.original or task.definition,
+        revision=task.revision + 1,
+        updated_at=e.at,
+        next_fire=e.next_fire,
+    )
+
+
+def _paused(task: Task, e: ev.TaskPaused) -> Task:
+    return replace(task, pause=Pause(note=e.note, at=e.at, by=e.by), updated_at=e.at)
+
+
+def _resumed(task: Task, e: ev.TaskResumed) -> Task:
+    return replace(task, pause=None, updated_at=e.at)
+
+
+def _cancelled(task: Task, e: ev.TaskCancelled) -> Task:
+    return replace(task, cancelled_at=e.at, updated_at=e.at, next_fire=None, backlog=None)
+
+
+def _deleted(task: Task, e: ev.TaskDeleted) -> Task:
+    return replace(task, deleted_at=e.at, updated_at=e.at, next_fire=None, backlog=None)
+
+
+def _purged(task: Task, _: ev.TaskPurged) -> Task:
+    return Task(id=task.id, version=task.version, recorded_at=task.recorded_at)
+
+
+def _advanced(task: Task, e: ev.ScheduleAdvanced) -> Task:
+    return replace(task, next_fire=e.next_fire, backlog=e.backlog)
+
+
+def _queued(task: Task, e: ev.RunQueued) -> Task:
+    run = Run(
+        id=e.run_id,
+        cause=e.cause,
+        scheduled_for=e.scheduled_for,
+        nominal_at=e.nominal_at,
+        retry_of=e.retry_of,
+        status="queued",
+        available_at=e.at,
+    )
+    counts = replace(task.counts, fired=task.counts.fired + 1)
+    return replace(task, runs={**task.runs, run.id: run}, counts=counts, last_run_id=run.id)
+
+
+def _skipped(task: Task, e: ev.FiresSkipped) -> Task:
+    counts = replace(task.counts, skipped=task.counts.skipped + e.count)
+    return replace(task, counts=counts, last_run_id=e.run_id, last_finished=skipped_run(e))
+
+
+def skipped_run(e: ev.FiresSkipped) -> Run:
+    """The row that stands for skipped fire times."""
+    return Run(
+        id=e.run_id,
+        cause="schedule",
+        scheduled_for=e.nominal_at,
+        nominal_at=e.nominal_at,
+        nominal_until=e.nominal_until,
+        count=e.count,
+        status="skipped",
+        reason=e.reason,
+        finished_at=e.at,
+    )
+
+
+def _requeued(task: Task, e: ev.RunRequeued) -> Task:
+    run = task.runs.get(e.run_id)
+    if run is None:
+        return task
+    return _with_run(task, replace(run, status="queued", available_at=e.at, retry_at=None))
+
+
+def _claimed(task: Task, e: ev.AttemptClaimed) -> Task:
+    run = task.runs.get(e.run_id)
+    if run is None:
+        return task
+    attempt = Attempt(
+        number=e.number,
+        worker=e.worker,
+        started_at=e.at,
+        token_hash=e.token_hash,
+        lease=e.lease,
+        lease_until=e.lease_until,
+        deadline=e.deadline,
+        request=e.request,
+    )
+    return _with_run(task, replace(run, status="running", available_at=None, attempts=(*run.attempts, attempt)))
+
+
+def _renewed(task: Task, e: ev.AttemptRenewed) -> Task:
+    run = task.runs.get(e.run_id)
+    if run is None or not run.attempts:
+        return task
+    last = run.attempts[-1]
+    progress = last.progress if e.progress is None else e.progress
+    last = replace(last, lease_until=e.lease_until, progress=progress)
+    return _with_run(task, replace(run, attempts=(*run.attempts[:-1], last)))
+
+
+def _succeeded(task: Task, e: ev.AttemptSucceeded) -> Task:
+    run = task.runs.get(e.run_id)
+    if run is None:
+        return task
+    run = replace(_end_attempt(run, e.at, "succeeded", None), status="succeeded", finished_at=e.at)
+    return _finish(task, run, replace(task.counts, succeeded=task.counts.succeeded + 1))
+
+
+def _failed(task: Task, e: ev.AttemptFailed) -> Task:
+    run = task.runs.get(e.run_id)
+    if run is None:
+        return task
+    run = _end_attempt(run, e.at, e.outcome, e.error)
+    if e.retry_at is not None:
+        return _with_run(task, replace(run, status="retrying", retry_at=e.retry_at))
+    run = replace(run, status="failed", reason=e.reason, finished_at=e.at)
+    return _finish(task, run, replace(task.counts, failed=task.counts.failed + 1))
+
+
+def _run_cancelled(task: Task, e: ev.RunCancelled) -> Task:
+    run = task.runs.get(e.run_id)
+    if run is None:
+        return task
+    released = task.released
+    attempt = run.active_attempt
+    if attempt is not None:
+        # Their holders still have to be told; after the end of the lease nobody asks any more.
+        released = {token: until for token, until in released.items() if until > e.at}
+        released[attempt.token_hash] = attempt.lease_until
+        run = _end_attempt(run, e.at, "cancelled", None)
+    run = replace(run, status="cancelled", reason=e.by, retry_at=None, available_at=None, finished_at=e.at)
+    task = _finish(task, run, replace(task.counts, cancelled=task.counts.cancelled + 1))
+    return replace(task, released=released)
+
+
+def _reported_late(task: Task, e: ev.ReportedLate) -> Task:
+    run = task.runs.get(e.run_id)
+    if run is not None:
+        return _with_run(task, _mark_late(run, e.number))
+    last = task.last_finished
+    if last is not None and last.id == e.run_id:
+        return replace(task, last_finished=_mark_late(last, e.number))
+    return task
+
+
+def _key_used(task: Task, e: ev.KeyUsed) -> Task:
+    keys = {key: used for key, used in task.keys.items() if used.at > e.at - KEY_LIFETIME}
+    keys[e.key] = UsedKey(fingerprint=e.fingerprint, verb=e.verb, at=e.at, run_id=e.run_id)
+    return replace(task, keys=keys)
+
+
+def _retention_planned(task: Task, e: ev.RetentionPlanned) -> Task:
+    return replace(task, expire_at=e.expire_at)
+
+
+def _runs_expired(task: Task, e: ev.RunsExpired) -> Task:
+    return replace(task, expire_at=e.next)
+
+
+def _with_run(task: Task, run: Run) -> Task:
+    due = run_due(run)
+    dues = task.dues
+    if due is not None:
+        dues = {**dues, run.id: due}
+    elif run.id in dues:
+        dues = {key: value for key, value in dues.items() if key != run.id}
+    return replace(task, runs={**task.runs, run.id: run}, dues=dues)
+
+
+def _finish(task: Task, run: Run, counts: Counts) -> Task:
+    runs = task.runs.copy()
+    runs.pop(run.id, None)
+    dues = task.dues
+    if run.id in dues:
+        dues = dues.copy()
+        del dues[run.id]
+    last = run if run.id == task.last_run_id else task.last_finished
+    return replace(task, runs=runs, dues=dues, counts=counts, last_finished=last)
+
+
+def _end_attempt(run: Run, at: int, outcome: Any, error: ev.Error | None) -> Run:
+    if not run.attempts or run.attempts[-1].outcome is not None:
+        return run
+    last = replace(run.attempts[-1], finished_at=at, outcome=outcome, error=error)
+    return replace(run, attempts=(*run.attempts[:-1], last))
+
+
+def _mark_late(run: Run, number: int) -> Run:
+    return replace(run, attempts=tuple(replace(a, late_report=True) if a.number == number else a for a in run.attempts))
+
+
+_APPLY: dict[type, Callable[[Task, Any], Task]] = {
+    ev.TaskCreated: _created,
+    ev.TaskUpdated: _updated,
+    ev.TaskPaused: _paused,
+    ev.TaskResumed: _resumed,
+    ev.TaskCancelled: _cancelled,
+    ev.TaskDeleted: _deleted,
+    ev.TaskPurged: _purged,
+    ev.ScheduleAdvanced: _advanced,
+    ev.RunQueued: _queued,
+    ev.FiresSkipped: _skipped,
+    ev.RunRequeued: _requeued,
+    ev.AttemptClaimed: _claimed,
+    ev.AttemptRenewed: _renewed,
+    ev.AttemptSucceeded: _succeeded,
+    ev.AttemptFailed: _failed,
+    ev.RunCancelled: _run_cancelled,
+    ev.ReportedLate: _reported_late,
+    ev.KeyUsed: _key_used,
+    ev.RetentionPlanned: _retention_planned,
+    ev.RunsExpired: _runs_expired,
+}

@@ -1,0 +1,133 @@
+"""Command messages: what can be asked of a task. Time and randomness come in with the `Context`."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from taskscheduler.domain.definition import Definition, DefinitionPatch
+from taskscheduler.domain.events import Error
+from taskscheduler.domain.values import DAY, MINUTE, Instant, Json, Millis
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """Settings that decisions depend on. What they decided is in the events; replay does not need them."""
+
+    late_after: Millis = MINUTE
+    keep_runs: Millis = 30 * DAY
+    keep_deleted: Millis = 30 * DAY
+
+
+class Key(msgspec.Struct, frozen=True):
+    """An Idempotency-Key and what was sent under it, both hashed."""
+
+    key: str
+    fingerprint: str
+
+
+class Context(msgspec.Struct, frozen=True):
+    """Who asks, when, and with which randomness (`seed`, 64 bits)."""
+
+    now: Instant
+    seed: int
+    actor: str = "anonymous"
+    key: Key | None = None
+    if_match: int | None = None
+
+
+class Create(msgspec.Struct, frozen=True):
+    definition: Definition
+
+
+class Update(msgspec.Struct, frozen=True):
+    patch: DefinitionPatch
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    pass
+
+
+class Delete(msgspec.Struct, frozen=True):
+    pass
+
+
+class Pause(msgspec.Struct, frozen=True):
+    note: str = ""
+
+
+class Resume(msgspec.Struct, frozen=True):
+    note: str = ""
+
+
+class Trigger(msgspec.Struct, frozen=True):
+    """Run now, whatever the schedule and the overlap policy say."""
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Run the last run, which failed, again."""
+
+
+class Wake(msgspec.Struct, frozen=True):
+    """Something may be due: fire, skip, catch up, retry, time out, expire."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Take the next attempt of a queued run."""
+
+    run_id: str
+    worker: str
+    token_hash: str
+    lease: Millis
+    request: str | None = None
+
+
+class Renew(msgspec.Struct, frozen=True):
+    """A sign of life from the holder of an attempt."""
+
+    run_id: str
+    number: int
+    token_hash: str
+    progress: Json | None = None
+
+
+class Complete(msgspec.Struct, frozen=True):
+    run_id: str
+    number: int
+    token_hash: str
+    result: Json | None = None
+
+
+class Fail(msgspec.Struct, frozen=True):
+    run_id: str
+    number: int
+    token_hash: str
+    error: Error
+    retryable: bool = True
+    retry_after: Millis | None = None
+
+
+class Lose(msgspec.Struct, frozen=True):
+    """The holder of the attempt is known to be gone."""
+
+    run_id: str
+    number: int
+    token_hash: str
+
+
+Command: TypeAlias = (
+    Create
+    | Update
+    | Cancel
+    | Delete
+    | Pause
+    | Resume
+    | Trigger
+    | Retry
+    | Wake
+    | Claim
+    | Renew
+    | Complete
+    | Fail
+    | Lose
+)

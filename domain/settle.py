@@ -1,0 +1,285 @@
+"""Settling: accounting for everything that is due, before a command is applied.
+
+Every nominal time up to now ends as a run or as a skip with a reason, under the definition in force. Otherwise an
+update or a pause that arrives between due and trigger would make a fire vanish.
+"""
+
+from __future__ import annotations
+
+from taskscheduler.domain import events as ev
+from taskscheduler.domain.draft import Draft, ended, tzdata_of
+from taskscheduler.domain.retry import GiveUp, after_failure
+from taskscheduler.domain.schedule import Schedule, count_between, is_recurring, next_after, prev_before
+from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Run, Task
+from taskscheduler.domain.values import DAY, Instant, Millis
+
+SINGLE_SKIPS = 100
+"""More skips than this in one decision are shown as one row each reason."""
+
+_LOST = ev.Error(type="Lost", message="the holder of the attempt was not heard from within its lease")
+
+
+def settle(draft: Draft) -> None:
+    """Bring the task up to `draft.now`: runs whose timer is over, then fire times, then the backlog."""
+    task = draft.task
+    if task.definition is None:
+        return
+    if task.dues:
+        _settle_runs(draft)
+    if task.next_fire is not None and task.next_fire <= draft.now:
+        _settle_fires(draft)
+    catch_up(draft)
+    if task.expire_at is not None and task.expire_at <= draft.now:
+        _expire(draft, task.expire_at)
+
+
+def catch_up(draft: Draft) -> None:
+    """Queue the next fire time of the backlog when nothing is running: one after another, oldest first."""
+    task = draft.task
+    backlog = task.backlog
+    if backlog is None or task.runs or task.pause is not None or task.definition is None:
+        return
+    schedule = task.definition.schedule
+    draft.queue("catch_up", backlog.next)
+    following = next_after(schedule, backlog.next)
+    rest = ev.Backlog(following, backlog.until) if following is not None and following < backlog.until else None
+    _advance(draft, schedule, task.next_fire, rest)
+
+
+def drop_backlog(draft: Draft) -> None:
+    """Account for what will not be caught up any more, because the schedule ends or changes."""
+    task = draft.task
+    if task.backlog is None or task.definition is None:
+        return
+    schedule = task.definition.schedule
+    _skip(draft, schedule, [(task.backlog.next, task.backlog.until, "missed")])
+    _advance(draft, schedule, task.next_fire, None)
+
+
+def plan_retention(draft: Draft) -> None:
+    """See to it that what has just ended is looked at again when it has been kept long enough."""
+    task = draft.task
+    if task.deleted_at is not None:
+        due = task.deleted_at + draft.policy.keep_deleted
+        if task.expire_at is None or task.expire_at != due:
+            draft.add(ev.RetentionPlanned(at=draft.now, expire_at=due))
+    elif task.expire_at is None and ended(task) != draft.ended_before:
+        draft.add(ev.RetentionPlanned(at=draft.now, expire_at=draft.now + draft.policy.keep_runs))
+
+
+def fail_attempt(
+    draft: Draft,
+    run: Run,
+    outcome: ev.AttemptFailure,
+    error: ev.Error,
+    *,
+    retryable: bool = True,
+    retry_after: Millis | None = None,
+) -> None:
+    """End the run's active attempt and decide what follows by the retry policy in force."""
+    definition = draft.task.definition
+    assert definition is not None and run.attempts
+    following = after_failure(
+        definition.retry,
+        len(run.attempts),
+        first_started=run.attempts[0].started_at,
+        now=draft.now,
+        error_type=error.type,
+        retryable=retryable,
+        retry_after=retry_after,
+        chance=draft.chance(),
+    )
+    draft.add(
+        ev.AttemptFailed(
+            at=draft.now,
+            run_id=run.id,
+            number=run.attempts[-1].number,
+            outcome=outcome,
+            error=error,
+            retry_at=None if isinstance(following, GiveUp) else following,
+            reason=following.reason if isinstance(following, GiveUp) else None,
+        )
+    )
+    requeue(draft, run.id)
+
+
+def lose(draft: Draft, run: Run) -> None:
+    """The holder of the run's active attempt is gone."""
+    fail_attempt(draft, run, "lost", _LOST)
+
+
+def requeue(draft: Draft, run_id: str) -> None:
+    """Make a retrying run claimable when its delay is over."""
+    run = draft.task.runs.get(run_id)
+    if run is not None and run.retry_at is not None and run.retry_at <= draft.now:
+        draft.add(ev.RunRequeued(at=draft.now, run_id=run_id))
+
+
+def _settle_runs(draft: Draft) -> None:
+    now = draft.now
+    for run_id in sorted(run_id for run_id, due in draft.task.dues.items() if due <= now):
+        run = draft.task.runs[run_id]
+        attempt = run.active_attempt
+        if attempt is None:
+            requeue(draft, run_id)
+        elif attempt.deadline <= attempt.lease_until and attempt.deadline <= now:
+            error = ev.Error(type="TimedOut", message="the attempt did not end within its timeout")
+            fail_attempt(draft, run, "timed_out", error)
+        else:
+            lose(draft, run)
+
+
+def _settle_fires(draft: Draft) -> None:
+    task, now = draft.task, draft.now
+    assert task.definition is not None and task.next_fire is not None
+    schedule = task.definition.schedule
+    if not is_recurring(schedule):
+        # The only run of a one-time task is never given up for being late, nor for a pause that covered it.
+        if task.pause is None:
+            if len(task.runs) >= MAX_ACTIVE_RUNS:
+                _skip_one(draft, task.next_fire, "too_many_active")
+            elif task.runs:
+                _skip_one(draft, task.next_fire, "overlap")
+            else:
+                draft.queue("schedule", task.next_fire)
+            _advance(draft, schedule, None, task.backlog)
+        return
+    after = next_after(schedule, now)
+    if task.pause is not None:
+        _skip(draft, schedule, [(task.next_fire, now + 1, "paused")])
+        _advance(draft, schedule, after, task.backlog)
+        return
+    skips, backlog, fire = _plan(task, now, draft.policy.late_after)
+    _skip(draft, schedule, [skip for skip in skips if skip[2] != "overlap"])
+    if backlog is not None:
+        _advance(draft, schedule, after, backlog)
+    else:
+        if fire is not None:
+            draft.queue(fire[1], fire[0])
+        _skip(draft, schedule, [skip for skip in skips if skip[2] == "overlap"])
+        _advance(draft, schedule, after, task.backlog)
+
+
+_Skip = tuple[Instant, Instant, ev.SkipReason]
+
+
+def _plan(
+    task: Task, now: Instant, late_after: Millis
+) -> tuple[list[_Skip], ev.Backlog | None, tuple[Instant, ev.RunCause] | None]:
+    """What becomes of the nominal times from `next_fire` to now: skips, a backlog, at most one run at once."""
+    assert task.definition is not None and task.next_fire is not None
+    schedule, policy = task.definition.schedule, task.definition.catch_up
+    start, end = task.next_fire, now + 1
+    late = now - late_after
+    on_time = _first_from(schedule, start, late)
+    on_time = on_time if on_time is not None and on_time <= now else None
+    busy = bool(task.runs) or task.backlog is not None
+    skips: list[_Skip] = []
+    fire: tuple[Instant, ev.RunCause] | None = None
+    if start < late:
+        missed_end = late
+        oldest = now - policy.window
+        if policy.policy == "none":
+            skips.append((start, missed_end, "missed"))
+        elif policy.policy == "latest":
+            last = prev_before(schedule, missed_end)
+            wanted = last is not None and last >= max(start, oldest) and on_time is None
+            cut = last if wanted and last is not None else missed_end
+            skips += [(start, min(oldest, cut), "outside_window"), (max(start, oldest), cut, "missed")]
+            if wanted and last is not None:
+                if busy:
+                    skips.append((last, missed_end, "overlap"))
+                else:
+                    fire = (last, "catch_up")
+        else:
+            first = _last_n_start(schedule, max(start, oldest), end, policy.limit)
+            skips.append((start, min(oldest, end), "outside_window"))
+            if first is None:
+                skips.append((max(start, oldest), missed_end, "missed"))
+            else:
+                skips.append((max(start, oldest), first, "missed"))
+                if task.backlog is None:
+                    return skips, ev.Backlog(first, end), None
+                return skips, _joined(task.backlog, first, end, skips), None
+    if on_time is not None:
+        if busy:
+            skips.append((on_time, end, "overlap"))
+        else:
+            fire = (on_time, "schedule")
+            skips.append((on_time + 1, end, "overlap"))
+    return skips, None, fire
+
+
+def _joined(backlog: ev.Backlog, first: Instant, end: Instant, skips: list[_Skip]) -> ev.Backlog:
+    """An older backlog goes on into the newer one; what lies between the two was settled already or is skipped."""
+    if first > backlog.until:
+        skips.append((backlog.next, backlog.until, "missed"))
+        return ev.Backlog(first, end)
+    return ev.Backlog(backlog.next, end)
+
+
+def _first_from(schedule: Schedule, start: Instant, instant: Instant) -> Instant | None:
+    """The first nominal time at or after both instants."""
+    return start if start >= instant else next_after(schedule, instant - 1)
+
+
+def _last_n_start(schedule: Schedule, start: Instant, end: Instant, limit: int) -> Instant | None:
+    """The first of the last `limit` nominal times in start <= t < end."""
+    first, cursor = None, end
+    for _ in range(limit):
+        previous = prev_before(schedule, cursor)
+        if previous is None or previous < start:
+            break
+        first = cursor = previous
+    return first
+
+
+def _skip(draft: Draft, schedule: Schedule, ranges: list[_Skip]) -> None:
+    counted = [(a, b, reason, count_between(schedule, a, b)) for a, b, reason in ranges]
+    total = sum(n for *_, n in counted)
+    for start, end, reason, n in counted:
+        if n == 0:
+            continue
+        first = next_after(schedule, start - 1)
+        assert first is not None
+        if total <= SINGLE_SKIPS:
+            for _ in range(n):
+                assert first is not None
+                _skip_one(draft, first, reason)
+                first = next_after(schedule, first)
+        else:
+            last = prev_before(schedule, end)
+            draft.add(
+                ev.FiresSkipped(
+                    at=draft.now,
+                    run_id=draft.new_run_id(first),
+                    nominal_at=first,
+                    nominal_until=last,
+                    count=n,
+                    reason=reason,
+                )
+            )
+
+
+def _skip_one(draft: Draft, nominal: Instant, reason: ev.SkipReason) -> None:
+    draft.add(ev.FiresSkipped(at=draft.now, run_id=draft.new_run_id(nominal), nominal_at=nominal, reason=reason))
+
+
+def _advance(draft: Draft, schedule: Schedule, next_fire: Instant | None, backlog: ev.Backlog | None) -> None:
+    draft.add(
+        ev.ScheduleAdvanced(at=draft.now, next_fire=next_fire, backlog=backlog, tzdata=tzdata_of(schedule))
+    )
+
+
+def _expire(draft: Draft, due: Instant) -> None:
+    """Drop what has been kept long enough: the deleted task whole, or finished runs, at most once a day."""
+    task, now = draft.task, draft.now
+    if task.deleted_at is not None:
+        draft.add(ev.TaskPurged(at=now))
+        return
+    before = now - draft.policy.keep_runs
+    if task.runs:
+        before = min(before, *(run.scheduled_for for run in task.runs.values()))
+    last = task.last_finished
+    kept = bool(task.runs) or (last is not None and last.finished_at is not None and last.finished_at >= before)
+    draft.add(ev.RunsExpired(at=now, before=before, next=max(now, due) + DAY if kept else None))

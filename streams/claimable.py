@@ -1,0 +1,161 @@
+"""Runs that wait to be claimed: an index of the state, in the order in which they should be taken.
+
+A lane holds the runs that the same kind of holder can take. Order within it is by time available, a step of priority
+being worth a minute of waiting, so that nothing starves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from taskscheduler.domain.decision import Accepted
+from taskscheduler.domain.definition import Definition, QueueTarget
+from taskscheduler.domain.events import AttemptClaimed, RunCancelled, RunQueued, RunRequeued, TaskUpdated
+from taskscheduler.domain.state import Run
+from taskscheduler.domain.values import MINUTE
+from taskscheduler.streams.window import Window
+
+AGEING = MINUTE
+
+
+class Lane(NamedTuple):
+    """`group` is the target's type or `queue:<name>`; `kind` the kind of work within a queue."""
+
+    group: str
+    kind: str = ""
+
+
+class Claimable(NamedTuple):
+    """A waiting run and its place in its lane."""
+
+    order: int
+    task_id: str
+    run_id: str
+
+
+class ClaimTable(Protocol):
+    """Waiting runs by lane, in order."""
+
+    def put(self, lane: Lane, item: Claimable) -> None: ...
+    def delete(self, lane: Lane, item: Claimable) -> None: ...
+    def has(self, lane: Lane, item: Claimable) -> bool: ...
+    def first(self, lane: Lane, limit: int, after: Claimable | None) -> list[Claimable]: ...
+    def kinds(self, group: str) -> set[str]: ...
+
+
+def lane_of(definition: Definition) -> Lane:
+    """Where the runs of a task wait."""
+    target = definition.target
+    if isinstance(target, QueueTarget):
+        return queue_lane(target.queue, target.kind)
+    return Lane(str(target.__struct_config__.tag))
+
+
+def queue_lane(queue: str, kind: str) -> Lane:
+    """The lane of one kind of work in a queue."""
+    return Lane(f"queue:{queue}", kind)
+
+
+class Claimables:
+    """An observer of a replica that hands out waiting runs. What is taken must be claimed or given back."""
+
+    def __init__(self, table: ClaimTable) -> None:
+        self._table = table
+        self._windows: dict[Lane, Window[Claimable]] = {}
+        self._kinds: dict[str, set[str]] = {}
+        self._waiters: dict[str, set[asyncio.Event]] = {}
+        self.waiting = 0
+        """How many runs have become claimable, less those claimed or cancelled, since the start."""
+
+    def apply(self, accepted: Sequence[Accepted]) -> None:
+        """Put and remove what these decisions made or took."""
+        for change in accepted:
+            for run_id in _touched(change):
+                self._move(change, run_id)
+
+    def take(self, group: str, kinds: Sequence[str] | None, limit: int) -> list[tuple[Lane, Claimable]]:
+        """Up to `limit` runs from the lanes of a group, in order across its kinds."""
+        lanes = [Lane(group, kind) for kind in (sorted(self._known_kinds(group)) if kinds is None else kinds)]
+        windows = [(lane, self._window(lane)) for lane in lanes]
+        taken: list[tuple[Lane, Claimable]] = []
+        while len(taken) < limit:
+            heads = [(head, lane, window) for lane, window in windows if (head := window.peek()) is not None]
+            if not heads:
+                break
+            _, lane, window = min(heads, key=lambda h: h[0])
+            item = window.pop()
+            if self._table.has(lane, item):
+                taken.append((lane, item))
+        return taken
+
+    def give_back(self, lane: Lane, item: Claimable) -> None:
+        """A run that was taken could not be claimed for reasons that do not lie with it."""
+        if self._table.has(lane, item):
+            self._window(lane).push(item)
+            self._tell(lane.group)
+
+    async def wait(self, group: str) -> None:
+        """Returns when a run has been put into a lane of the group since the call."""
+        event = asyncio.Event()
+        waiters = self._waiters.setdefault(group, set())
+        waiters.add(event)
+        try:
+            await event.wait()
+        finally:
+            waiters.discard(event)
+
+    def _move(self, change: Accepted, run_id: str) -> None:
+        before, after = change.before, change.after
+        was, now = before.runs.get(run_id), after.runs.get(run_id)
+        if was is not None and was.status == "queued" and before.definition is not None:
+            self._table.delete(lane_of(before.definition), _place(before.definition, before.id, was))
+            self.waiting -= 1
+        if now is not None and now.status == "queued" and after.definition is not None:
+            lane, item = lane_of(after.definition), _place(after.definition, after.id, now)
+            self._table.put(lane, item)
+            self.waiting += 1
+            if lane.group in self._kinds:
+                self._kinds[lane.group].add(lane.kind)
+            window = self._windows.get(lane)
+            if window is not None:
+                window.push(item)
+            self._tell(lane.group)
+
+    def _tell(self, group: str) -> None:
+        for event in self._waiters.get(group, ()):
+            event.set()
+
+    def _known_kinds(self, group: str) -> set[str]:
+        kinds = self._kinds.get(group)
+        if kinds is None:
+            kinds = self._kinds[group] = self._table.kinds(group)
+        return kinds
+
+    def _window(self, lane: Lane) -> Window[Claimable]:
+        window = self._windows.get(lane)
+        if window is None:
+            window = Window(lambda limit, after: self._table.first(lane, limit, after), lambda item: item)
+            self._windows[lane] = window
+        return window
+
+
+def _touched(change: Accepted) -> Iterable[str]:
+    touched: set[str] = set()
+    for event in change.record.events:
+        kind = type(event)
+        if kind in _MOVES:
+            touched.add(event.run_id)  # type: ignore[union-attr]
+        elif kind is TaskUpdated:
+            # Another target or priority is another place for all that waits.
+            touched.update(change.before.runs, change.after.runs)
+    return touched
+
+
+_MOVES = frozenset((RunQueued, RunRequeued, AttemptClaimed, RunCancelled))
+
+
+def _place(definition: Definition, task_id: str, run: Run) -> Claimable:
+    available = run.available_at if run.available_at is not None else run.scheduled_for
+    return Claimable(available + (definition.priority - 1) * AGEING, task_id, run.id)

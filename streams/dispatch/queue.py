@@ -1,0 +1,252 @@
+"""The worker protocol of queues: long-polled claims, leases, heartbeats, outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from taskscheduler.commands.handler import Answer, Ask, CommandHandler, Done, Unavailable
+from taskscheduler.domain.definition import Definition, QueueTarget
+from taskscheduler.domain.errors import DomainError
+from taskscheduler.domain.events import Error
+from taskscheduler.domain.messages import Claim, Complete, Fail, Key, Renew
+from taskscheduler.domain.state import Attempt, Run
+from taskscheduler.domain.values import Instant, Json, Millis
+from taskscheduler.streams.claimable import Claimable, Claimables, Lane
+from taskscheduler.streams.dispatch.tokens import Token, Tokens, request_hash, token_hash
+from taskscheduler.streams.holders import Holders
+
+
+class Given(msgspec.Struct, frozen=True):
+    """A claim as the worker gets it."""
+
+    token: str
+    task_id: str
+    run_id: str
+    attempt: int
+    kind: str
+    payload: Json | None
+    scheduled_for: Instant
+    deadline: Instant
+    lease_until: Instant
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """The reply to a heartbeat. `lease_until` is the one on the log."""
+
+    cancel_requested: bool
+    lease_until: Instant
+
+
+class Report(msgspec.Struct, frozen=True):
+    """One outcome: an error, or success with a result."""
+
+    token: str
+    result: Json | None = None
+    error: Error | None = None
+    retryable: bool = True
+    retry_after: Millis | None = None
+
+
+class QueueService:
+    """What workers talk to. Any instance can serve any worker."""
+
+    def __init__(
+        self,
+        claimables: Claimables,
+        holders: Holders,
+        handler: CommandHandler,
+        tokens: Tokens,
+        *,
+        clock: Callable[[], Instant],
+        seed: Callable[[], int],
+    ) -> None:
+        self._claimables = claimables
+        self._holders = holders
+        self._handler = handler
+        self._tokens = tokens
+        self._clock = clock
+        self._seed = seed
+        self._polls: dict[str, asyncio.Task[list[Given]]] = {}
+        self._closing = asyncio.Event()
+
+    def close(self) -> None:
+        """End long polls at once with what they have; no more claims are given."""
+        self._closing.set()
+
+    async def claim(
+        self,
+        queue: str,
+        *,
+        worker: str,
+        kinds: Sequence[str] | None = None,
+        max: int = 1,
+        wait: Millis = 0,
+        lease: Millis = 30_000,
+        request_id: str | None = None,
+    ) -> list[Given]:
+        """Up to `max` claims, as soon as there are any, at the latest after `wait`.
+
+        The same `request_id` of a worker gets the same claims again, as far as it still holds them.
+        """
+        if request_id is None:
+            return await self._poll(queue, worker, kinds, max, wait, lease, None)
+        request = request_hash(worker, request_id)
+        poll = self._polls.get(request)
+        if poll is None:
+            poll = asyncio.create_task(self._again_or_poll(queue, worker, kinds, max, wait, lease, request))
+            self._polls[request] = poll
+            poll.add_done_callback(lambda _: self._polls.pop(request, None))
+        return await asyncio.shield(poll)
+
+    async def heartbeat(self, token: str, progress: Json | None = None, key: Key | None = None) -> Beat:
+        """Renew the lease. Raises ClaimUnknown, ClaimLost, Unavailable."""
+        said = self._tokens.read(token)
+        command = Renew(said.run_id, said.number, token_hash(token), progress)
+        done = await self._handler.handle(said.task_id, command, key=key)
+        until = done.decided.lease_until
+        return Beat(done.decided.cancel_requested, self._clock() if until is None else until)
+
+    async def complete(self, token: str, result: Json | None = None, key: Key | None = None) -> None:
+        """The attempt succeeded. Raises ClaimUnknown, ClaimLost, Unavailable."""
+        await self._report_one(Report(token, result), key)
+
+    async def fail(
+        self,
+        token: str,
+        error: Error,
+        retryable: bool = True,
+        retry_after: Millis | None = None,
+        key: Key | None = None,
+    ) -> None:
+        """The attempt failed. Raises ClaimUnknown, ClaimLost, Unavailable."""
+        await self._report_one(Report(token, None, error, retryable, retry_after), key)
+
+    async def report(self, reports: Sequence[Report]) -> list[DomainError | Unavailable | None]:
+        """Many outcomes, each on its own: None where it was accepted, else why not."""
+        answers: list[Answer | None] = [None] * len(reports)
+        asks, places = [], []
+        for place, report in enumerate(reports):
+            try:
+                asks.append(self._ask(report, None))
+                places.append(place)
+            except DomainError as error:
+                answers[place] = error
+        for place, answer in zip(places, await self._handler.handle_many(asks), strict=True):
+            answers[place] = answer
+        return [None if isinstance(answer, Done) else answer for answer in answers]
+
+    async def _report_one(self, report: Report, key: Key | None) -> None:
+        [answer] = await self._handler.handle_many([self._ask(report, key)])
+        if isinstance(answer, Exception):
+            raise answer
+
+    def _ask(self, report: Report, key: Key | None) -> Ask:
+        said, hashed = self._tokens.read(report.token), token_hash(report.token)
+        command: Complete | Fail
+        if report.error is None:
+            command = Complete(said.run_id, said.number, hashed, report.result)
+        else:
+            command = Fail(
+                said.run_id, said.number, hashed, report.error, report.retryable, report.retry_after
+            )
+        return Ask(said.task_id, command, key=key)
+
+    async def _again_or_poll(
+        self,
+        queue: str,
+        worker: str,
+        kinds: Sequence[str] | None,
+        limit: int,
+        wait: Millis,
+        lease: Millis,
+        request: str,
+    ) -> list[Given]:
+        given = []
+        for holding, number in self._holders.held(worker, request):
+            task = self._handler.state(holding.task_id)
+            run = task.runs.get(holding.run_id)
+            attempt = run.active_attempt if run is not None else None
+            if run is not None and attempt is not None and task.definition is not None and attempt.number == number:
+                token = self._tokens.make(Token(task.id, run.id, number, request))
+                given.append(_given(token, task.id, task.definition, run, attempt))
+        return given or await self._poll(queue, worker, kinds, limit, wait, lease, request)
+
+    async def _poll(
+        self,
+        queue: str,
+        worker: str,
+        kinds: Sequence[str] | None,
+        limit: int,
+        wait: Millis,
+        lease: Millis,
+        request: str | None,
+    ) -> list[Given]:
+        group, until = f"queue:{queue}", asyncio.get_running_loop().time() + wait / 1000
+        while not self._closing.is_set():
+            taken = self._claimables.take(group, kinds, limit)
+            if taken:
+                given = await asyncio.shield(asyncio.create_task(self._claim(taken, worker, lease, request)))
+                if given:
+                    return given
+                continue
+            if not await self._wait(group, until):
+                break
+        return []
+
+    async def _wait(self, group: str, until: float) -> bool:
+        """Whether something came before the time was up or the service closed."""
+        came = asyncio.ensure_future(self._claimables.wait(group))
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0:
+                return False
+            await asyncio.wait({came, closing}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            return came.done()
+        finally:
+            came.cancel()
+            closing.cancel()
+
+    async def _claim(
+        self, taken: Sequence[tuple[Lane, Claimable]], worker: str, lease: Millis, request: str | None
+    ) -> list[Given]:
+        offers = []
+        for _, item in taken:
+            nonce = request or f"{self._seed():016x}"
+            run = self._handler.state(item.task_id).runs.get(item.run_id)
+            number = 1 if run is None else len(run.attempts) + 1
+            offers.append(self._tokens.make(Token(item.task_id, item.run_id, number, nonce)))
+        answers = await self._handler.handle_many(
+            [
+                Ask(item.task_id, Claim(item.run_id, worker, token_hash(token), lease, request), actor=worker)
+                for (_, item), token in zip(taken, offers, strict=True)
+            ]
+        )
+        given = []
+        for (lane, item), token, answer in zip(taken, offers, answers, strict=True):
+            if isinstance(answer, Unavailable):
+                self._claimables.give_back(lane, item)
+            elif isinstance(answer, Done):
+                task = answer.decided.task
+                run = task.runs.get(item.run_id)
+                if run is not None and task.definition is not None:
+                    given.append(_given(token, task.id, task.definition, run, run.attempts[-1]))
+        return given
+
+
+def _given(token: str, task_id: str, definition: Definition, run: Run, attempt: Attempt) -> Given:
+    target = definition.target
+    return Given(
+        token=token,
+        task_id=task_id,
+        run_id=run.id,
+        attempt=attempt.number,
+        kind=target.kind if isinstance(target, QueueTarget) else "",
+        payload=definition.payload,
+        scheduled_for=run.scheduled_for,
+        deadline=attempt.deadline,
+        lease_until=attempt.lease_until,
+    )

@@ -1,0 +1,221 @@
+"""A replica: folds a partition of the log into keyed state and tells observers what was accepted.
+
+It goes on from its own position after a restart. State, what observers derived, and the position are flushed in one
+write, so they never disagree on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from taskscheduler.commands.ports import DecisionLog, Entry
+from taskscheduler.domain.decision import FOLD_VERSION, Accepted, Verdict, fold, task_id_of
+from taskscheduler.domain.state import Task
+from taskscheduler.domain.values import Instant
+from taskscheduler.streams.observer import Observer
+
+BATCH = 1_000
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What a replica keeps of a stream: its state, its one timer, and a hash over the ids of accepted records."""
+
+    task: Task
+    wakeup: Instant | None = None
+    chain: str = ""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Up to where the log is folded, by which rules, and the id of the record that stands there."""
+
+    position: int = 0
+    record_id: str = ""
+    fold_version: int = FOLD_VERSION
+
+
+class Store(Protocol):
+    """Where a replica keeps its state."""
+
+    def load(self, task_id: str) -> Kept | None: ...
+    def save(self, task_id: str, kept: Kept, run_ids: Iterable[str], keys: Iterable[str]) -> None: ...
+    def position(self) -> Position: ...
+    def set_position(self, position: Position) -> None: ...
+    def flush(self) -> int: ...
+    @property
+    def dirty(self) -> int: ...
+
+
+class LogDiverged(Exception):
+    """The log does not hold the record that the replica saw last: it is another log, or was cut."""
+
+
+class _Expectation:
+    __slots__ = ("future", "left", "verdicts")
+
+    def __init__(self, future: asyncio.Future[list[Verdict]], size: int) -> None:
+        self.future = future
+        self.left = size
+        self.verdicts: list[Verdict] = [Verdict.CONFLICT] * size
+
+
+class Replica:
+    """Follows one partition of the log. `run` is its loop; everything else is called on the same event loop."""
+
+    def __init__(
+        self,
+        log: DecisionLog,
+        store: Store,
+        observers: Sequence[Observer] = (),
+        *,
+        partition: int = 0,
+        flush_rows: int = 8_000,
+        flush_after: float = 0.1,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._observers = list(observers)
+        self._partition = partition
+        self._flush_rows = flush_rows
+        self._flush_after = flush_after
+        self._position = store.position()
+        self._expected: dict[str, tuple[_Expectation, int]] = {}
+        self._reached: list[tuple[int, asyncio.Future[None]]] = []
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self.failure: str | None = None
+
+    @property
+    def position(self) -> int:
+        """The position of the last record folded."""
+        return self._position.position
+
+    def observe(self, observer: Observer) -> None:
+        """Add an observer; it sees what is folded from now on."""
+        self._observers.append(observer)
+
+    def state(self, task_id: str) -> Task:
+        """The state of a task as far as the log is folded."""
+        kept = self._store.load(task_id)
+        return Task(task_id) if kept is None else kept.task
+
+    def expect(self, record_ids: Sequence[str]) -> Awaitable[list[Verdict]]:
+        """Resolves to the verdicts on the first occurrence of each record."""
+        future: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+        expectation = _Expectation(future, len(record_ids))
+        for index, record_id in enumerate(record_ids):
+            self._expected[record_id] = (expectation, index)
+        future.add_done_callback(lambda done: self._forget(record_ids) if done.cancelled() else None)
+        return future
+
+    async def caught_up(self, task_id: str) -> None:
+        """The read barrier: returns when what is on the partition now is folded."""
+        await self.reached(await self._log.end(self._partition))
+
+    async def reached(self, position: int) -> None:
+        """Returns when the record at `position` is folded."""
+        if self._position.position >= position:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reached.append((position, future))
+        await future
+
+    async def check(self) -> None:
+        """Re-read the record at the own position and compare. Raises LogDiverged."""
+        mine = self._position
+        if mine.position == 0:
+            return
+        entries = await self._log.read(self._partition, mine.position - 1, 1)
+        found = entries[0].record.record_id if entries else None
+        if found != mine.record_id:
+            raise LogDiverged(
+                f"the log holds {found or 'nothing'} at position {mine.position} where the state was folded from "
+                f"{mine.record_id}: the data directory does not belong together; restore it whole from a backup"
+            )
+
+    async def catch_up(self) -> int:
+        """Fold everything that is on the log now; how many records there were."""
+        start = self._position.position
+        while entries := await self._log.read(self._partition, self._position.position, BATCH):
+            self.fold(entries)
+        return self._position.position - start
+
+    async def run(self) -> None:
+        """Follow the log until cancelled."""
+        try:
+            while True:
+                await self._log.wait(self._partition, self._position.position)
+                await self.catch_up()
+        except Exception as error:
+            self.failure = f"{type(error).__name__}: {error}"
+            raise
+
+    def fold(self, entries: Sequence[Entry]) -> None:
+        """Fold entries that follow the own position, tell the observers, resolve who waits for verdicts."""
+        store, accepted = self._store, []
+        verdicts: list[tuple[str, Verdict]] = []
+        for entry in entries:
+            record = entry.record
+            task_id = task_id_of(record.stream)
+            kept = store.load(task_id) or Kept(Task(task_id))
+            before = kept.task
+            after, verdict = fold(before, record, entry.appended_at)
+            if verdict is Verdict.ACCEPTED:
+                chain = hashlib.blake2b((kept.chain + record.record_id).encode(), digest_size=8).hexdigest()
+                run_ids = {e.run_id for e in record.events if hasattr(e, "run_id") and e.run_id is not None}
+                keys = before.keys.keys() ^ after.keys.keys() if before.keys is not after.keys else ()
+                store.save(task_id, Kept(after, record.wakeup, chain), run_ids, keys)
+                accepted.append(
+                    Accepted(entry.partition, entry.position, entry.appended_at, record, before, after, kept.wakeup)
+                )
+            if record.record_id in self._expected:
+                verdicts.append((record.record_id, verdict))
+        if accepted:
+            for observer in self._observers:
+                observer.apply(accepted)
+        last = entries[-1]
+        self._position = Position(last.position, last.record.record_id)
+        store.set_position(self._position)
+        self._flush_when_due()
+        for record_id, verdict in verdicts:
+            self._resolve(record_id, verdict)
+        if self._reached:
+            self._release()
+
+    def flush(self) -> None:
+        """Write state, derived rows and position, now."""
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        self._store.flush()
+
+    def _flush_when_due(self) -> None:
+        if self._store.dirty >= self._flush_rows:
+            self.flush()
+        elif self._flush_timer is None:
+            self._flush_timer = asyncio.get_running_loop().call_later(self._flush_after, self.flush)
+
+    def _resolve(self, record_id: str, verdict: Verdict) -> None:
+        found = self._expected.pop(record_id, None)
+        if found is None:
+            return
+        expectation, index = found
+        expectation.verdicts[index] = verdict
+        expectation.left -= 1
+        if expectation.left == 0 and not expectation.future.done():
+            expectation.future.set_result(expectation.verdicts)
+
+    def _forget(self, record_ids: Sequence[str]) -> None:
+        for record_id in record_ids:
+            self._expected.pop(record_id, None)
+
+    def _release(self) -> None:
+        waiting, self._reached = self._reached, []
+        for position, future in waiting:
+            if position > self._position.position:
+                self._reached.append((position, future))
+            elif not future.done():
+                future.set_result(None)

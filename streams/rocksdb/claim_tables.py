@@ -1,0 +1,81 @@
+"""Waiting runs and holdings on RocksDB: ordered tables whose keys say everything."""
+
+from __future__ import annotations
+
+from taskscheduler.streams.claimable import Claimable, Lane
+from taskscheduler.streams.holders import Holding
+from taskscheduler.streams.rocksdb.buffer import Buffer, BufferedTable
+
+FAMILIES = ("claimable", "holders")
+
+
+class RocksClaimTable:
+    """Implements ClaimTable. Ids, queues and kinds hold no zero byte, so it can part them."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._rows: BufferedTable[bool] = buffer.table("claimable", lambda _: b"", lambda _: True)
+
+    def put(self, lane: Lane, item: Claimable) -> None:
+        """Let a run wait."""
+        self._rows.put(_key(lane, item), True)
+
+    def delete(self, lane: Lane, item: Claimable) -> None:
+        """The run waits no more."""
+        self._rows.delete(_key(lane, item))
+
+    def has(self, lane: Lane, item: Claimable) -> bool:
+        """Whether the run still waits there."""
+        return self._rows.get(_key(lane, item)) is not None
+
+    def first(self, lane: Lane, limit: int, after: Claimable | None) -> list[Claimable]:
+        """The next runs of a lane in order."""
+        prefix = _prefix(lane)
+        start = prefix if after is None else _key(lane, after) + b"\0"
+        rows = self._rows.scan(start, prefix + b"\xff" * 9, limit=limit)
+        return [_parse(key[len(prefix) :]) for key, _ in rows]
+
+    def kinds(self, group: str) -> set[str]:
+        """The kinds of work that wait in a group."""
+        kinds: set[str] = set()
+        start, end = group.encode() + b"\0", group.encode() + b"\1"
+        while (found := next(self._rows.scan(start, end, limit=1), None)) is not None:
+            kind = found[0].split(b"\0", 2)[1]
+            kinds.add(kind.decode())
+            start = group.encode() + b"\0" + kind + b"\1"
+        return kinds
+
+
+class RocksHolderTable:
+    """Implements HolderTable."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._rows: BufferedTable[int] = buffer.table(
+            "holders", lambda number: number.to_bytes(4, "big"), lambda data: int.from_bytes(data, "big")
+        )
+
+    def put(self, holding: Holding, number: int) -> None:
+        """Note a holding."""
+        self._rows.put("\0".join(holding).encode(), number)
+
+    def delete(self, holding: Holding) -> None:
+        """It is held no more."""
+        self._rows.delete("\0".join(holding).encode())
+
+    def find(self, worker: str, request: str | None) -> list[tuple[Holding, int]]:
+        """What a worker, or one request of it, holds."""
+        prefix = worker if request is None else f"{worker}\0{request}"
+        rows = self._rows.scan(prefix.encode() + b"\0", prefix.encode() + b"\1")
+        return [(Holding(*key.decode().split("\0")), number) for key, number in rows]
+
+
+def _prefix(lane: Lane) -> bytes:
+    return f"{lane.group}\0{lane.kind}\0".encode()
+
+
+def _key(lane: Lane, item: Claimable) -> bytes:
+    return _prefix(lane) + item.order.to_bytes(8, "big") + f"{item.task_id}\0{item.run_id}".encode()
+
+
+def _parse(rest: bytes) -> Claimable:
+    task_id, run_id = rest[8:].decode().split("\0")
+    return Claimable(int.from_bytes(rest[:8], "big"), task_id, run_id)

@@ -1,0 +1,54 @@
+"""The head of an ordered table, held in memory.
+
+The table on disk holds everything; the window holds what comes next. Rows that are removed from the table are not
+looked for here: whoever takes one out of the window asks the table whether it still stands.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item", bound=tuple[object, ...])
+
+SIZE = 8_192
+"""Rows read from the table at once. Up to four times as many are held."""
+
+Read = Callable[[int, "Item | None"], "list[Item]"]
+"""`read(limit, after)`: the next rows in order, strictly after one (from the start when None)."""
+
+
+class Window(Generic[Item]):
+    """A heap of the table's first rows. `identity` gives the part of a row that orders it and never changes."""
+
+    def __init__(self, read: Read[Item], identity: Callable[[Item], tuple[object, ...]]) -> None:
+        self._read = read
+        self._identity = identity
+        self._heap: list[Item] = []
+        self._horizon: Item | None = None
+        self._load(None)
+
+    def push(self, item: Item) -> bool:
+        """A row was put into the table. Whether it is the first of all."""
+        if self._horizon is not None and self._identity(item) > self._identity(self._horizon):  # type: ignore[operator]
+            return False
+        heapq.heappush(self._heap, item)
+        if len(self._heap) > 4 * SIZE:
+            self._heap = heapq.nsmallest(SIZE, self._heap)
+            self._horizon = self._heap[-1]
+        return self._heap[0] is item
+
+    def peek(self) -> Item | None:
+        """The first row, or None when the table has no more."""
+        if not self._heap and self._horizon is not None:
+            self._load(self._horizon)
+        return self._heap[0] if self._heap else None
+
+    def pop(self) -> Item:
+        """Take the first row out of the window; `peek` has found one."""
+        return heapq.heappop(self._heap)
+
+    def _load(self, after: Item | None) -> None:
+        self._heap = self._read(SIZE, after)
+        self._horizon = self._heap[-1] if len(self._heap) == SIZE else None

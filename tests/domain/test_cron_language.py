@@ -1,0 +1,197 @@
+"""The cron language: what is understood as what, and how everything else is refused."""
+
+import time
+
+import pytest
+
+from taskscheduler.domain.cron import MAX_EXPRESSION, InvalidCron, compile_cron
+from taskscheduler.domain.cron_parse import parse
+
+START = 1_767_225_600_000  # Thursday, 2026-01-01T00:00Z
+
+
+@pytest.mark.parametrize(
+    ("expression", "field", "values"),
+    [
+        ("*/15 * * * *", "minutes", (0, 15, 30, 45)),
+        ("*/90 * * * *", "minutes", (0,)),
+        ("10-20/5 * * * *", "minutes", (10, 15, 20)),
+        ("50/4 * * * *", "minutes", (50, 54, 58)),
+        ("09,39,9 * * * *", "minutes", (9, 39)),
+        ("5,10-12,*/30 * * * *", "minutes", (0, 5, 10, 11, 12, 30)),
+        ("0 9-17 * * *", "hours", tuple(range(9, 18))),
+        ("0 0 31 * *", "days_of_month", (31,)),
+        ("0 0 1 jan,Mar-MAY,12 *", "months", (1, 3, 4, 5, 12)),
+        ("0 0 1 feb/5 *", "months", (2, 7, 12)),
+        ("0 0 * * 0", "days_of_week", (0,)),
+        ("0 0 * * 7", "days_of_week", (0,)),
+        ("0 0 * * 5-7", "days_of_week", (0, 5, 6)),
+        ("0 0 * * 0-7", "days_of_week", tuple(range(7))),
+        ("0 0 * * 1/2", "days_of_week", (1, 3, 5)),
+        ("0 0 * * 7/2", "days_of_week", (0,)),
+        ("0 0 * * */7", "days_of_week", (0,)),
+        ("0 0 * * Mon-fri", "days_of_week", (1, 2, 3, 4, 5)),
+        ("0 0 * * FRI-SUN", "days_of_week", (0, 5, 6)),
+        ("0 0 * * SUN-TUE", "days_of_week", (0, 1, 2)),
+        ("*/20 * * * * *", "seconds", (0, 20, 40)),
+        ("7 8 9 * * *", "minutes", (8,)),
+        ("7 8 9 * * *", "hours", (9,)),
+        ("7 8 9 * *", "seconds", (0,)),
+        ("  7\t8   9 * *\t", "hours", (8,)),
+    ],
+)
+def test_fields(expression: str, field: str, values: tuple[int, ...]) -> None:
+    assert getattr(parse(expression), field) == values
+
+
+@pytest.mark.parametrize(
+    ("macro", "same"),
+    [
+        ("@yearly", "0 0 1 1 *"),
+        ("@annually", "0 0 1 1 *"),
+        ("@monthly", "0 0 1 * *"),
+        ("@weekly", "0 0 * * 0"),
+        ("@daily", "0 0 * * *"),
+        ("@midnight", "0 0 * * *"),
+        (" @Hourly ", "0 * * * *"),
+    ],
+)
+def test_macros(macro: str, same: str) -> None:
+    assert parse(macro) == parse(same)
+
+
+@pytest.mark.parametrize(
+    ("expression", "either_day"),
+    [
+        ("0 0 1 * 1", True),
+        ("0 0 1-31 * 1", True),
+        ("0 0 */2 * 1", False),
+        ("0 0 1 * */2", False),
+        ("0 0 * * 1", False),
+        ("0 0 0 1 * 1", False),
+    ],
+)
+def test_day_fields_combine(expression: str, either_day: bool) -> None:
+    assert parse(expression).either_day is either_day
+
+
+@pytest.mark.parametrize(
+    ("expression", "gap", "fold"),
+    [
+        ("30 2 * * *", "shift", "first"),
+        ("0-59 0-23/2 * * *", "shift", "first"),
+        ("* */5 2 * * *", "skip", "both"),
+        ("0 0 * 1 * *", "skip", "both"),
+        ("*/5 30 2 * * *", "shift", "first"),
+        ("* 2 * * *", "skip", "both"),
+        ("30 */2 * * *", "skip", "both"),
+        ("@hourly", "skip", "both"),
+        ("@daily", "shift", "first"),
+    ],
+)
+def test_kind_follows_minute_and_hour(expression: str, gap: str, fold: str) -> None:
+    cron = compile_cron(expression)
+    assert (cron.gap, cron.fold) == (gap, fold)
+
+
+REFUSED = {
+    "": "expected five fields",
+    "   ": "expected five fields",
+    "* * * *": "but found 4",
+    "* * * * * * * *": "but found 8",
+    "60 * * * *": "minute: 60 is outside 0-59",
+    "* 24 * * *": "hour: 24 is outside 0-23",
+    "* * 0 * *": "day of month: 0 is outside 1-31",
+    "* * 32 * *": "day of month: 32 is outside 1-31",
+    "* * * 13 *": "month: 13 is outside 1-12",
+    "* * * 0 *": "month: 0 is outside 1-12",
+    "* * * * 8": "day of week: 8 is outside 0-7",
+    "60 * * * * *": "second: 60 is outside 0-59",
+    "-1 * * * *": "minute: a missing number is not understood",
+    "1- * * * *": "minute: a missing number is not understood",
+    "1-2-3 * * * *": "minute: 2-3 is not understood",
+    "*-5 * * * *": "minute: * is not understood",
+    "** * * * *": "minute: ** is not understood",
+    "1.5 * * * *": "minute: 1.5 is not understood",
+    "+5 * * * *": "minute: +5 is not understood",
+    "1_0 * * * *": "minute: 1_0 is not understood",
+    "0 0 * JANUARY *": "month: JANUARY is not understood",
+    "0 MON * * *": "hour: MON is not understood",
+    "0 0 MON * *": "day of month: MON is not understood",
+    "1,,2 * * * *": "minute: a list has an empty place",
+    ", * * * *": "minute: a list has an empty place",
+    "5, * * * *": "minute: a list has an empty place",
+    "*/0 * * * *": "minute: a step of 0 never moves on",
+    "1-5/00 * * * *": "minute: a step of 0 never moves on",
+    "*/ * * * *": "minute: the step after / is a number, not empty",
+    "*/x * * * *": "minute: the step after / is a number, not X",
+    "*/2/3 * * * *": "minute: the step after / is a number, not 2/3",
+    "*/-2 * * * *": "minute: the step after / is a number, not -2",
+    "/5 * * * *": "minute: a missing number is not understood",
+    f"{'9' * 240} * * * *": "minute: 99999999999999999999… is outside 0-59",
+    f"{'9' * 5000} * * * *": "at most 256 characters; this one has 5008",
+    f"{'0,' * 500_000}0 * * * *": "at most 256 characters",
+    "٣ * * * *": "plain ASCII text only",
+    "5\u00a0* * * *": "plain ASCII text only",
+    "* * * * *\n": "plain ASCII text only",
+    "* *\0* * *": "plain ASCII text only",
+    "* * * * *\x7f": "plain ASCII text only",
+    "@fortnightly": "@fortnightly is not a macro; write one of @yearly",
+    "@": "@ is not a macro",
+    "@daily 5": "@daily 5 is not a macro",
+    "0 0 30 2 *": "day of month: it never fires, since no month it names has a day 30",
+    "0 0 31 2,4,6,9,11 *": "no month it names has a day 31",
+    "0 0 30-31 FEB *": "no month it names has a day 30",
+    "0 0 30 2 */2": "no month it names has a day 30",
+    "0 0 0 30 2 1": "no month it names has a day 30",
+    "0 0 ? * 1": "day of month: ? is not supported yet",
+    "0 0 L * *": "day of month: L is not supported yet",
+    "0 0 L-3 * *": "day of month: L-3 is not supported yet",
+    "0 0 15W * *": "day of month: 15W is not supported yet",
+    "0 0 lw * *": "day of month: LW is not supported yet",
+    "0 0 * * 5L": "day of week: 5L is not supported yet",
+    "0 0 * * MON#2": "day of week: MON#2 is not supported yet",
+    "H * * * *": "minute: H is not supported yet",
+    "H/15 * * * *": "minute: H/15 is not supported yet",
+    "H(0-29)/10 * * * *": "minute: H(0-29)/10 is not supported yet",
+    "0 0 0 1 1 * 2030": "a year field is not supported yet",
+    "0 22-2 * * *": "hour: the range 22-2 runs backwards, which is not supported yet; "
+    "write its two halves as a list, such as 22-23,0-2",
+    "0 0 * nov-feb *": "month: the range NOV-FEB runs backwards, which is not supported yet",
+    "@reboot": "@reboot is not supported yet",
+    "@every 5m": "@every is not supported yet",
+    "CRON_TZ=UTC * * * * *": "CRON_TZ= and TZ= are not supported yet",
+    "TZ=Europe/Berlin 0 2 * * *": "CRON_TZ= and TZ= are not supported yet",
+    "R * * * *": "minute: R is not understood",
+}
+
+
+@pytest.mark.parametrize(("expression", "says"), REFUSED.items(), ids=[key[:30] for key in REFUSED])
+def test_refused(expression: str, says: str) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidCron) as refusal:
+        compile_cron(expression)
+    assert time.process_time() - began < 0.1
+    message = str(refusal.value)
+    assert says in message
+    assert message.isprintable()
+    assert len(message) < 300
+
+
+def test_longest_expression() -> None:
+    longest = "* * * * " + ",".join(["1"] * 124)
+    assert len(longest) == MAX_EXPRESSION - 1
+    assert compile_cron(longest + " ").next_after(START, "UTC") is not None
+    with pytest.raises(InvalidCron, match="at most 256 characters; this one has 257"):
+        compile_cron(longest + "  ")
+
+
+def test_29_february_is_no_contradiction() -> None:
+    leap = compile_cron("0 0 0 29 2 1")
+    fire = leap.next_after(START, "UTC")
+    assert fire == 2_340_316_800_000  # Monday, 2044-02-29
+    assert leap.next_after(fire, "UTC") == 3_223_929_600_000  # 2072-02-29
+
+
+def test_compiled_once() -> None:
+    assert compile_cron("1 2 3 4 *") is compile_cron("1 2 3 4 *")

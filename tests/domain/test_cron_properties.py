@@ -1,0 +1,131 @@
+"""What holds for every cron expression, instant and zone."""
+
+import time
+from itertools import pairwise
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from taskscheduler.domain.cron import Cron, InvalidCron, compile_cron
+
+YEAR_2200 = 7_258_118_400_000
+DAY = 86_400_000
+
+
+def field(low: int, high: int, stars: int = 3) -> st.SearchStrategy[str]:
+    number = st.integers(low, high)
+    span = st.tuples(number, number).map(lambda pair: f"{min(pair)}-{max(pair)}")
+    step = st.integers(1, high + 1)
+    stepped = st.tuples(st.one_of(st.just("*"), span, number.map(str)), step).map(lambda two: f"{two[0]}/{two[1]}")
+    part = st.one_of(number.map(str), span, stepped)
+    listed = st.lists(part, min_size=1, max_size=4).map(",".join)
+    return st.one_of(*[st.just("*")] * stars, listed)
+
+
+def expressions() -> st.SearchStrategy[str]:
+    five = st.tuples(field(0, 59), field(0, 23), field(1, 31), field(1, 12), field(0, 7)).map(" ".join)
+    return st.one_of(five, st.tuples(field(0, 59), five).map(" ".join))
+
+
+ZONES = st.sampled_from(
+    [
+        "UTC",
+        "Europe/Berlin",
+        "America/New_York",
+        "Australia/Lord_Howe",
+        "Africa/Cairo",
+        "Pacific/Apia",
+        "Asia/Kathmandu",
+    ]
+)
+INSTANTS = st.integers(-DAY, YEAR_2200 + DAY)
+
+
+def compiled(expression: str) -> Cron:
+    try:
+        return compile_cron(expression)
+    except InvalidCron as refusal:
+        assume("never fires" not in str(refusal))
+        raise
+
+
+@settings(deadline=None)
+@given(expressions(), INSTANTS, ZONES)
+def test_next_and_prev(expression: str, instant: int, zone: str) -> None:
+    cron = compiled(expression)
+    fire, last = cron.next_after(instant, zone), cron.prev_before(instant, zone)
+    if fire is not None:
+        assert instant < fire < YEAR_2200
+        assert fire % 1000 == 0
+        assert cron.next_after(fire - 1, zone) == fire
+        assert cron.prev_before(fire + 1, zone) == fire
+        before = cron.prev_before(fire, zone)
+        assert before is None or before <= instant
+    if last is not None:
+        assert 0 <= last < instant
+        assert cron.next_after(last - 1, zone) == last
+        after = cron.next_after(last, zone)
+        assert after is None or after >= instant
+
+
+@settings(deadline=None)
+@given(expressions(), INSTANTS, st.integers(0, 40), ZONES)
+def test_count_is_iteration(expression: str, instant: int, fires: int, zone: str) -> None:
+    cron, found, at = compiled(expression), [], instant - 1
+    while len(found) <= fires and (fire := cron.next_after(at, zone)) is not None:
+        found.append(fire)
+        at = fire
+    assert all(earlier < later for earlier, later in pairwise(found))
+    end = found.pop() if len(found) > fires else YEAR_2200
+    assert cron.count(instant, end, zone) == len(found)
+    assert cron.count(instant, end + 1, zone) == len(found) + (end < YEAR_2200)
+    for number, fire in enumerate(found):
+        assert cron.count(instant, fire, zone) == number
+        assert cron.prev_before(fire, zone) == (found[number - 1] if number else cron.prev_before(instant, zone))
+
+
+@settings(deadline=None)
+@given(expressions(), ZONES, INSTANTS, INSTANTS, INSTANTS)
+def test_counts_add_up(expression: str, zone: str, one: int, two: int, three: int) -> None:
+    cron = compiled(expression)
+    start, middle, end = sorted((one, two, three))
+    assert cron.count(start, middle, zone) + cron.count(middle, end, zone) == cron.count(start, end, zone)
+    assert cron.count(end, start, zone) == 0 or start == end
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="0123456789*/-,? LW#HTZ=@aminorutSUNJAN", max_size=40) | st.text())
+def test_any_text_is_compiled_or_refused(text: str) -> None:
+    try:
+        cron = compile_cron(text)
+    except InvalidCron:
+        return
+    assert cron.next_after(0, "UTC") is not None
+
+
+def test_ends_of_time() -> None:
+    every = compile_cron("* * * * * *")
+    assert every.next_after(-(10**18), "Pacific/Apia") == 0
+    assert every.prev_before(10**18, "Pacific/Kiritimati") == YEAR_2200 - 1000
+    assert every.next_after(YEAR_2200 - 1001, "UTC") == YEAR_2200 - 1000
+    assert every.next_after(YEAR_2200 - 1000, "UTC") is None
+    assert every.prev_before(1, "UTC") == 0
+    assert every.prev_before(0, "UTC") is None
+    assert every.count(-(10**18), 10**18, "Europe/Berlin") == YEAR_2200 // 1000
+    assert compile_cron("0 0 1 1 *").prev_before(3_600_000, "Europe/Berlin") is None
+
+
+def test_milliseconds() -> None:
+    minutely = compile_cron("* * * * *")
+    assert [minutely.next_after(at, "UTC") for at in (59_999, 60_000, 60_001)] == [60_000, 120_000, 120_000]
+    assert [minutely.prev_before(at, "UTC") for at in (119_999, 120_000, 120_001)] == [60_000, 60_000, 120_000]
+    assert [minutely.count(60_000, end, "UTC") for end in (60_000, 60_001, 120_000, 120_001)] == [0, 1, 1, 2]
+    assert [minutely.count(start, 120_000, "UTC") for start in (59_999, 60_000, 60_001)] == [1, 1, 0]
+
+
+def test_a_year_of_seconds_is_counted_at_once() -> None:
+    start = 1_767_225_600_000
+    cron = compile_cron("* * * * * *")
+    began = time.process_time()
+    assert cron.count(start, start + 365 * DAY, "Europe/Berlin") == 365 * 86_400
+    assert time.process_time() - began < 0.1
