@@ -51,6 +51,9 @@ class Worker:
             wait=seconds(wait),
             grace=seconds(grace),
         )
+        self.base_url = self._plan.base_url
+        self.queue = queue
+        self.name = self._plan.name
         self._clock = clock or Clock()
         self._chance = chance
         self._handlers: dict[str, Handler] = {}

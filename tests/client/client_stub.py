@@ -177,14 +177,13 @@ class Stub:
         headers = {"ETag": f'"r{task["revision"]}"', "Consistency-Token": f"{task['id']}@{task['version']}"}
         return web.json_response({**task, **more}, status=status, headers=headers)
 
-    def _make(self, fields: dict[str, Any]) -> dict[str, Any]:
+    def make(self, fields: dict[str, Any]) -> dict[str, Any]:
         task = {
             "id": f"task-{next(self._numbers)}",
             "payload": None,
             "schedule": None,
             "timeout": "PT5M",
             "queue_timeout": None,
-            "retry": {"max_attempts": 3, "initial": "PT1S", "max": "PT1H", "give_up_on": []},
             "catch_up": {"policy": "latest", "window": "PT1H", "limit": 100},
             "overlap": "skip",
             "priority": 5,
@@ -200,6 +199,7 @@ class Stub:
             "pause": None,
             "a_field_of_the_future": {"nested": [1]},
             **fields,
+            "retry": {"max_attempts": 3, "initial": "PT1S", "max": "PT1H", "give_up_on": []},
         }
         self.tasks[task["id"]] = task
         if task["schedule"] is None and task["target"]["type"] == "queue":
@@ -230,7 +230,7 @@ class Stub:
             return self.problem(422, "invalid", detail="2 fields are wrong", errors=errors)
         if fields.get("id") in self.tasks:
             return self.problem(409, "exists", detail=f"there is a task {fields['id']}")
-        return self._written(self._make(fields), 201)
+        return self._written(self.make(fields), 201)
 
     async def create_batch(self, request: web.Request) -> web.Response:
         results: list[dict[str, Any]] = []
@@ -241,7 +241,7 @@ class Stub:
             elif key in self.replays:
                 results.append({"status": 201, "task": json.loads(self.replays[key].text or "")})
             else:
-                self.replays[key] = web.json_response(self._make(fields))
+                self.replays[key] = web.json_response(self.make(fields))
                 results.append({"status": 201, "task": json.loads(self.replays[key].text or "")})
         return web.json_response({"results": results}, headers={"Consistency-Token": "batch@1"})
 

