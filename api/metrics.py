@@ -28,7 +28,7 @@ GAUGES: dict[str, tuple[str, str | None]] = {
     "claimable_runs": ("Runs that wait for somebody to claim them.", None),
     "dispatched_attempts": ("Attempts that this process runs itself (noop and http targets).", None),
     "projection_lag_seconds": ("Age of the oldest accepted decision that queries do not show yet.", None),
-    "log_records": ("Decisions on the log.", None),
+    "log_decisions": ("Decisions on the log.", None),
     "tasks": ("Tasks that are not deleted, by status.", "status"),
 }
 """Gauges that other parts give the values of, with their help and label; see Metrics.watch."""
@@ -64,7 +64,7 @@ class Metrics:
         self._runs = counter("runs", "Runs that ended, by outcome.", "outcome")
         self._attempts = counter("attempts", "Attempts that ended, by outcome.", "outcome")
         self._append = histogram("log_append_seconds", "Time until appended decisions are durable.", LATENCY)
-        self._group = histogram("log_append_records", "Decisions made durable together.", GROUPS)
+        self._group = histogram("log_group_records", "Decisions made durable together.", GROUPS)
         self._http = Histogram(
             "http_server_requests_seconds", "HTTP requests.", LATENCY, ("method", "uri", "status", "outcome")
         )
