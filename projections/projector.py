@@ -1,0 +1,52 @@
+"""All read models together: what an accepted record changes in their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from taskscheduler.domain.decision import Accepted
+from taskscheduler.projections import counters, dead_letters, events, runs, task_list, task_view
+from taskscheduler.projections.changes import Change
+from taskscheduler.projections.ports import ViewStore
+from taskscheduler.projections.tables import Table
+
+PROJECTION_VERSION = 1
+"""Raised whenever a table or what goes into one changes; a store at another one is rebuilt from the log."""
+
+TABLES: tuple[Table[Any], ...] = (
+    task_view.TASKS,
+    task_list.BY_CREATED,
+    task_list.BY_NEXT_FIRE,
+    task_list.BY_NAME,
+    runs.RUNS,
+    events.EVENTS,
+    dead_letters.DEAD_LETTERS,
+    dead_letters.DEAD_LETTERS_OF_TASK,
+    dead_letters.MONTHS,
+    counters.COUNTERS,
+)
+
+
+def project(accepted: Accepted) -> list[Change]:
+    """What the record changes, in order."""
+    return [
+        *task_view.project(accepted),
+        *task_list.project(accepted),
+        *runs.project(accepted),
+        *events.project(accepted),
+        *dead_letters.project(accepted),
+        *counters.project(accepted),
+    ]
+
+
+class Projector:
+    """Keeps a store up with the log. Give it every accepted record, in order; a repeated one changes nothing."""
+
+    def __init__(self, store: ViewStore) -> None:
+        self._store = store
+
+    def apply(self, accepted: Sequence[Accepted]) -> None:
+        """Apply some records."""
+        for record in accepted:
+            self._store.apply(project(record), record.partition, record.position)

@@ -1,0 +1,248 @@
+"""Questions to the read models. Nothing here looks at the log or at the state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from taskscheduler.domain.errors import Invalid
+from taskscheduler.domain.ids import run_id_floor
+from taskscheduler.projections import cursors
+from taskscheduler.projections.calendar import month_of
+from taskscheduler.projections.counters import BY_STATUS, COUNTERS, TOTALS, day_scope
+from taskscheduler.projections.dead_letters import ALL_MONTHS, DEAD_LETTERS, DEAD_LETTERS_OF_TASK, MONTHS, DeadLetter
+from taskscheduler.projections.events import EVENTS, DecisionView
+from taskscheduler.projections.filters import (
+    ANY_DEAD_LETTER,
+    ANY_RUN,
+    ANY_TASK,
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    DeadLetterFilter,
+    Page,
+    RunFilter,
+    TaskFilter,
+)
+from taskscheduler.projections.ports import ViewStore
+from taskscheduler.projections.runs import RUNS, RunView
+from taskscheduler.projections.tables import Key, R, Table
+from taskscheduler.projections.task_list import ALL, BY_CREATED, BY_NAME, BY_NEXT_FIRE, status_list, tag_list
+from taskscheduler.projections.task_view import TASKS, TaskView
+
+T = TypeVar("T")
+
+EXAMINED = 20_000
+"""Rows that one call looks at before it answers with what it has."""
+
+_CHUNK = 256
+_EVERYTHING = 1 << 30
+
+
+class DeadLetterView(msgspec.Struct, frozen=True):
+    """A run that failed for good, and what its task was called and tagged with then."""
+
+    letter: DeadLetter
+    run: RunView
+
+
+class Queries:
+    """Answers from a store. A `limit` outside 1 to 200 and a cursor of another query raise Invalid."""
+
+    def __init__(self, store: ViewStore, *, examined: int = EXAMINED) -> None:
+        self._store = store
+        self._examined = examined
+
+    async def task(self, task_id: str) -> TaskView | None:
+        """A task; one that was deleted has `deleted_at`. None when it never was or was purged."""
+        return await self._store.get(TASKS, (task_id,))
+
+    async def tasks(
+        self, filter: TaskFilter = ANY_TASK, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    ) -> Page[TaskView]:
+        """The tasks for which the filter holds, in its order."""
+        query = "tasks " + _text(filter)
+        tables: dict[str, Table[Any]] = {"created_at": BY_CREATED, "next_fire_at": BY_NEXT_FIRE, "name": BY_NAME}
+        table = tables[filter.sort.removeprefix("-")]
+        # The choice between lists may fall otherwise next time, but a cursor is a place in one of them.
+        chosen = await self._list(filter) if cursor is None else str(cursors.decode(query, cursor, table)[0])
+        until = (filter.due_before,) if filter.due_before is not None and table is BY_NEXT_FIRE else None
+        part = None if filter.name_contains is None else filter.name_contains.casefold()
+
+        async def pick(row: Any) -> TaskView | None:
+            view = await self._store.get(TASKS, (row.id,))
+            return view if view is not None and _wanted(view, filter, part) else None
+
+        return await self._page(
+            query, table, [(chosen,)], pick, end=until, reverse=filter.sort[0] == "-", limit=limit, cursor=cursor
+        )
+
+    async def _list(self, filter: TaskFilter) -> str:
+        """The list in which the fewest rows have to be looked at, as far as that is known."""
+        if filter.status is not None:
+            by_status = status_list(filter.status)
+            if not filter.tags:
+                return by_status
+            counts = await self.status_counts()
+            if counts.get(filter.status, 0) <= _CHUNK:
+                return by_status
+        return tag_list(*filter.tags[0]) if filter.tags else ALL
+
+    async def run(self, task_id: str, run_id: str) -> RunView | None:
+        """One run with its result, or None."""
+        return await self._store.get(RUNS, (task_id,), (run_id,))
+
+    async def runs(
+        self,
+        task_id: str,
+        filter: RunFilter = ANY_RUN,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+    ) -> Page[RunView]:
+        """The runs of a task, the one scheduled last first."""
+
+        async def pick(run: RunView) -> RunView | None:
+            return run if filter.status is None or run.status == filter.status else None
+
+        # No id equals a floor, so it makes no difference that the order of the table is turned around.
+        start = None if filter.until is None else (run_id_floor(filter.until),)
+        end = None if filter.since is None else (run_id_floor(filter.since),)
+        query = f"runs {task_id} {_text(filter)}"
+        return await self._page(query, RUNS, [(task_id,)], pick, start=start, end=end, limit=limit, cursor=cursor)
+
+    async def events(
+        self, task_id: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    ) -> Page[DecisionView]:
+        """The decisions on a task, oldest first."""
+
+        async def pick(row: DecisionView) -> DecisionView:
+            return row
+
+        return await self._page(f"events {task_id}", EVENTS, [(task_id,)], pick, limit=limit, cursor=cursor)
+
+    async def dead_letters(
+        self, filter: DeadLetterFilter = ANY_DEAD_LETTER, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    ) -> Page[DeadLetterView]:
+        """Runs that failed for good, the one that failed last first; those of one task by when they were scheduled."""
+        since, until = filter.since, filter.until
+
+        async def pick(row: DeadLetter) -> DeadLetterView | None:
+            if (
+                (filter.error_type is not None and row.error_type != filter.error_type)
+                or (since is not None and row.finished_at < since)
+                or (until is not None and row.finished_at >= until)
+                or not _tagged(row.tags, filter.tags)
+            ):
+                return None
+            run = await self._store.get(RUNS, (row.task_id,), (row.run_id,))
+            return None if run is None else DeadLetterView(row, run)
+
+        query = "dead letters " + _text(filter)
+        if filter.task_id is not None:
+            return await self._page(query, DEAD_LETTERS_OF_TASK, [(filter.task_id,)], pick, limit=limit, cursor=cursor)
+        months = [row.month for row in await self._store.scan(MONTHS, (ALL_MONTHS,), limit=_EVERYTHING)]
+        partitions: list[Key] = [
+            (month,)
+            for month in months
+            if (since is None or month >= month_of(since)) and (until is None or month <= month_of(until))
+        ]
+        return await self._page(
+            query,
+            DEAD_LETTERS,
+            partitions,
+            pick,
+            start=None if until is None else (until - 1,),
+            end=None if since is None else (since - 1,),
+            limit=limit,
+            cursor=cursor,
+        )
+
+    async def status_counts(self) -> dict[str, int]:
+        """How many tasks there are in each status that any ever had; deleted ones are not counted."""
+        return await self._counts(BY_STATUS)
+
+    async def totals(self) -> dict[str, int]:
+        """How many runs ended how, of all times: `succeeded`, `cancelled`, `failed:<reason>`, `skipped:<reason>`."""
+        return await self._counts(TOTALS)
+
+    async def daily_totals(self, instant: int) -> dict[str, int]:
+        """The same for the day (UTC) in which `instant` lies."""
+        return await self._counts(day_scope(instant))
+
+    async def _counts(self, scope: str) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for row in await self._store.scan(COUNTERS, (scope,), limit=_EVERYTHING):
+            counts[row.name] = counts.get(row.name, 0) + row.value
+        return counts
+
+    async def _page(
+        self,
+        query: str,
+        table: Table[R],
+        partitions: Sequence[Key],
+        pick: Callable[[R], Awaitable[T | None]],
+        *,
+        start: Key | None = None,
+        end: Key | None = None,
+        reverse: bool = False,
+        limit: int,
+        cursor: str | None,
+    ) -> Page[T]:
+        if not 1 <= limit <= MAX_LIMIT:
+            raise Invalid("/limit", f"must be from 1 to {MAX_LIMIT}")
+        width = len(table.partition)
+        after: Key | None = None
+        if cursor is not None:
+            place = cursors.decode(query, cursor, table)
+            after = place[width:]
+            known = list(partitions)
+            partitions = known[known.index(place[:width]) :] if place[:width] in known else []
+        items: list[T] = []
+        last: Key = ()
+        examined = 0
+        for partition in partitions:
+            size = limit + 1
+            while True:
+                rows = await self._store.scan(
+                    table, partition, start=start, end=end, after=after, reverse=reverse, limit=size
+                )
+                for row in rows:
+                    item = await pick(row)
+                    if item is None:
+                        continue
+                    if len(items) == limit:
+                        return Page(items, cursors.encode(query, last))
+                    items.append(item)
+                    last = table.key(row)
+                if len(rows) < size:
+                    break
+                examined += size
+                place = table.key(rows[-1])
+                if examined >= self._examined:
+                    return Page(items, cursors.encode(query, place))
+                after, size = place[width:], _CHUNK
+                await asyncio.sleep(0)  # a long look must not hold up what is due
+            after = None
+        return Page(items)
+
+
+def _wanted(view: TaskView, filter: TaskFilter, part: str | None) -> bool:
+    """Whether the whole filter holds: a row of a list may be older than the task it leads to."""
+    return (
+        view.deleted_at is None
+        and (filter.status is None or view.status == filter.status)
+        and (part is None or part in view.definition.name.casefold())
+        and _tagged(view.definition.tags, filter.tags)
+        and (filter.due_before is None or (view.next_fire_at is not None and view.next_fire_at < filter.due_before))
+    )
+
+
+def _tagged(tags: dict[str, str], wanted: Sequence[tuple[str, str]]) -> bool:
+    return all(tags.get(key) == value for key, value in wanted)
+
+
+def _text(filter: msgspec.Struct) -> str:
+    return msgspec.json.encode(filter).decode()

@@ -1,0 +1,126 @@
+"""The runs of a task, newest first. Ids of runs sort by the time they were scheduled for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from taskscheduler.domain import events as ev
+from taskscheduler.domain.decision import Accepted
+from taskscheduler.domain.evolve import evolve, skipped_run
+from taskscheduler.domain.ids import run_id_floor
+from taskscheduler.domain.state import Run, RunStatus, Task
+from taskscheduler.domain.values import Instant, Json, Millis
+from taskscheduler.projections.changes import Change, DeleteRange, Put
+from taskscheduler.projections.tables import Column, Table
+
+
+class AttemptView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An attempt as clients see it: its outcome is None while it runs."""
+
+    number: int
+    worker: str
+    started_at: Instant
+    finished_at: Instant | None = None
+    outcome: Literal["succeeded", "failed", "timed_out", "lost", "cancelled"] | None = None
+    error: ev.Error | None = None
+
+
+class RunView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A run, or `count` skipped fire times from `nominal_at` to `nominal_until`. `result` is JSON text."""
+
+    task_id: str
+    id: str
+    cause: ev.RunCause
+    status: RunStatus
+    scheduled_for: Instant
+    nominal_at: Instant | None = None
+    retry_of: str | None = None
+    reason: str | None = None
+    attempts: tuple[AttemptView, ...] = ()
+    lateness_ms: Millis | None = None
+    retry_at: Instant | None = None
+    finished_at: Instant | None = None
+    nominal_until: Instant | None = None
+    count: int = 1
+    result: Json | None = None
+
+
+_OF_A_RUN = (
+    ev.RunQueued,
+    ev.AttemptClaimed,
+    ev.AttemptSucceeded,
+    ev.AttemptFailed,
+    ev.RunRequeued,
+    ev.RunCancelled,
+)
+
+RUNS = Table("runs", RunView, partition=(Column("task_id"),), clustering=(Column("id", descending=True),))
+
+
+def run_view(task_id: str, run: Run, result: Json | None = None) -> RunView:
+    """A run of the state as clients see it."""
+    attempts = run.attempts
+    return RunView(
+        task_id,
+        run.id,
+        run.cause,
+        run.status,
+        run.scheduled_for,
+        run.nominal_at,
+        run.retry_of,
+        run.reason,
+        tuple([AttemptView(a.number, a.worker, a.started_at, a.finished_at, a.outcome, a.error) for a in attempts]),
+        attempts[0].started_at - run.scheduled_for if attempts else None,
+        run.retry_at,
+        run.finished_at,
+        run.nominal_until,
+        run.count,
+        result,
+    )
+
+
+def project(accepted: Accepted) -> Sequence[Change]:
+    """A row for each run that the decision made or moved on, and for each range of skipped fire times.
+
+    Late reports are evidence and renewed leases are no news: neither changes a row.
+    """
+    after = accepted.after
+    task_id, last = after.id, after.last_finished
+    changes: list[Change] = []
+    others: dict[str, Run] | None = None
+    for event in accepted.record.events:
+        if isinstance(event, _OF_A_RUN):
+            run = after.runs.get(event.run_id)
+            if run is None:
+                if last is not None and last.id == event.run_id:
+                    run = last
+                else:
+                    others = _runs_left(accepted) if others is None else others
+                    run = others[event.run_id]
+            result = event.result if isinstance(event, ev.AttemptSucceeded) else None
+            changes.append(Put(RUNS, run_view(task_id, run, result)))
+        elif isinstance(event, ev.FiresSkipped):
+            changes.append(Put(RUNS, run_view(task_id, skipped_run(event))))
+        elif isinstance(event, ev.RunsExpired):
+            changes.append(DeleteRange(RUNS, (task_id,), (run_id_floor(event.before),)))
+        elif isinstance(event, ev.TaskPurged):
+            changes.append(DeleteRange(RUNS, (task_id,)))
+    return changes
+
+
+def _runs_left(accepted: Accepted) -> dict[str, Run]:
+    """Every run that the decision changed, as it left it. The state keeps no finished run but the last one made."""
+    before = accepted.before
+    tasks: dict[str, Task] = {}
+    for event in accepted.record.events:
+        if isinstance(event, _OF_A_RUN):
+            run_id = event.run_id
+            task = tasks.get(run_id)
+            if task is None:
+                known = {run_id: before.runs[run_id]} if run_id in before.runs else {}
+                task = Task(before.id, runs=known, last_run_id=run_id)
+            tasks[run_id] = evolve(task, event)
+    return {run_id: run for run_id, task in tasks.items() if (run := task.last_run) is not None}

@@ -1,0 +1,65 @@
+"""A task as clients see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from taskscheduler.domain.decision import Accepted
+from taskscheduler.domain.definition import Definition
+from taskscheduler.domain.state import Counts, Pause, Task, TaskStatus
+from taskscheduler.domain.values import Instant
+from taskscheduler.projections.changes import Change, Delete, Put
+from taskscheduler.projections.runs import RunView, run_view
+from taskscheduler.projections.tables import Column, Table
+
+
+class TaskView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A task with its definition. `deleted_at` is set while a deleted one is kept; `last_run` has no result."""
+
+    id: str
+    definition: Definition
+    status: TaskStatus
+    revision: int
+    version: int
+    created_at: Instant
+    updated_at: Instant
+    next_fire_at: Instant | None = None
+    last_run: RunView | None = None
+    counts: Counts = Counts()
+    pause: Pause | None = None
+    deleted_at: Instant | None = None
+
+
+TASKS = Table("tasks", TaskView, partition=(Column("id"),))
+
+
+def view_of(task: Task) -> TaskView:
+    """The view of a task that was created and not purged. Raises ValueError for any other."""
+    definition = task.definition
+    if definition is None:
+        raise ValueError(f"there is no task {task.id!r}")
+    last = task.last_run
+    return TaskView(
+        task.id,
+        definition,
+        task.status,
+        task.revision,
+        task.version,
+        task.created_at,
+        task.updated_at,
+        task.next_fire,
+        None if last is None else run_view(task.id, last),
+        task.counts,
+        task.pause,
+        task.deleted_at,
+    )
+
+
+def project(accepted: Accepted) -> Sequence[Change]:
+    """The row after the decision; every decision changes it, if only by the version."""
+    after = accepted.after
+    if after.definition is not None:
+        return (Put(TASKS, view_of(after)),)
+    return (Delete(TASKS, (after.id,)),)
