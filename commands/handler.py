@@ -98,10 +98,14 @@ class _Waiting:
 class _Decision:
     """A record on its way, and who waits for it."""
 
-    __slots__ = ("accepted", "record", "task_id")
+    __slots__ = ("accepted", "after", "before", "record", "task_id")
 
-    def __init__(self, task_id: str, record: Record, accepted: list[tuple[_Waiting, Decided]]) -> None:
-        self.task_id = task_id
+    def __init__(
+        self, record: Record, before: Task, after: Task, accepted: list[tuple[_Waiting, Decided]]
+    ) -> None:
+        self.task_id = before.id
+        self.before = before
+        self.after = after
         self.record = record
         self.accepted = accepted
 
@@ -235,7 +239,8 @@ class CommandHandler:
             trace=first.trace,
             events=events,
         )
-        return _Decision(task_id, record, accepted)
+        after = msgspec.structs.replace(drafted, version=version + 1, recorded_at=now)
+        return _Decision(record, task, after, accepted)
 
     def _put_back_other_actors(self, task_id: str, waiting: list[_Waiting]) -> list[_Waiting]:
         # A record names one actor: what another one asked goes into the next decision.
@@ -281,6 +286,8 @@ class CommandHandler:
 
     async def _append(self, decisions: list[_Decision]) -> list[tuple[Receipt, Verdict]]:
         expected = asyncio.ensure_future(self._folded.expect([d.record.record_id for d in decisions]))
+        for decision in decisions:
+            self._folded.drafted(decision.record, decision.before, decision.after)
         try:
             receipts = await self._log.append([d.record for d in decisions])
             if all(receipt.position is not None for receipt in receipts):
@@ -295,10 +302,12 @@ class CommandHandler:
     def _conclude(self, decision: _Decision, receipt: Receipt, verdict: Verdict) -> None:
         if verdict is Verdict.ACCEPTED:
             token = f"{receipt.partition}:{receipt.position}"
-            for waiting, decided in decision.accepted:
-                version, at = decision.record.expected_version + 1, decision.record.recorded_at
-                task = msgspec.structs.replace(decided.task, version=version, recorded_at=at)
+            after = decision.after
+            for waiting, decided in decision.accepted[:-1]:
+                task = msgspec.structs.replace(decided.task, version=after.version, recorded_at=after.recorded_at)
                 self._reply(waiting, msgspec.structs.replace(decided, task=task), token)
+            waiting, decided = decision.accepted[-1]
+            self._reply(waiting, msgspec.structs.replace(decided, task=after), token)
             return
         for waiting, _ in decision.accepted:
             self._count(waiting.ask, str(verdict))

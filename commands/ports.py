@@ -72,6 +72,10 @@ class Folded(Protocol):
         """
         ...
 
+    def drafted(self, record: Record, before: Task, after: Task) -> None:
+        """The decider folded its record on `before` already; a replica that is still there may take over `after`."""
+        ...
+
     async def caught_up(self, task_id: str) -> None:
         """Returns when everything that was on the task's partition at the call is applied (the read barrier)."""
         ...

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from taskscheduler.commands.ports import DecisionLog, Entry
-from taskscheduler.domain.decision import FOLD_VERSION, Accepted, Verdict, fold, task_id_of
+from taskscheduler.domain.decision import FOLD_VERSION, Accepted, Record, Verdict, fold, judge, task_id_of
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.observer import Observer
@@ -84,6 +84,7 @@ class Replica:
         self._flush_after = flush_after
         self._position = store.position()
         self._expected: dict[str, tuple[_Expectation, int]] = {}
+        self._drafts: dict[str, tuple[Task, Task]] = {}
         self._reached: list[tuple[int, asyncio.Future[None]]] = []
         self._flush_timer: asyncio.TimerHandle | None = None
         self.failure: str | None = None
@@ -110,6 +111,10 @@ class Replica:
             self._expected[record_id] = (expectation, index)
         future.add_done_callback(lambda done: self._forget(record_ids) if done.cancelled() else None)
         return future
+
+    def drafted(self, record: Record, before: Task, after: Task) -> None:
+        """Spares folding the record once more, if it is accepted on this very state."""
+        self._drafts[record.record_id] = (before, after)
 
     async def caught_up(self, task_id: str) -> None:
         """The read barrier: returns when what is on the partition now is folded."""
@@ -162,7 +167,12 @@ class Replica:
             task_id = task_id_of(record.stream)
             kept = store.load(task_id) or Kept(Task(task_id))
             before = kept.task
-            after, verdict = fold(before, record, entry.appended_at)
+            draft = self._drafts.pop(record.record_id, None)
+            if draft is not None and draft[0] is before:
+                verdict = judge(before.version, record, entry.appended_at)
+                after = draft[1] if verdict is Verdict.ACCEPTED else before
+            else:
+                after, verdict = fold(before, record, entry.appended_at)
             if verdict is Verdict.ACCEPTED:
                 chain = hashlib.blake2b((kept.chain + record.record_id).encode(), digest_size=8).hexdigest()
                 run_ids = {e.run_id for e in record.events if hasattr(e, "run_id") and e.run_id is not None}
@@ -210,6 +220,7 @@ class Replica:
 
     def _forget(self, record_ids: Sequence[str]) -> None:
         for record_id in record_ids:
+            self._drafts.pop(record_id, None)
             self._expected.pop(record_id, None)
 
     def _release(self) -> None:

@@ -1,0 +1,246 @@
+"""The one place that chooses a backend and puts the parts of a server together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import structlog
+
+from taskscheduler.api.health import Component, HealthRegistry, disk_space, down, up
+from taskscheduler.api.metrics import Metrics
+from taskscheduler.api.settings import Settings
+from taskscheduler.commands.handler import CommandHandler
+from taskscheduler.domain.decision import FOLD_VERSION
+from taskscheduler.domain.messages import Policy
+from taskscheduler.domain.values import Instant
+from taskscheduler.projections.projector import Projector
+from taskscheduler.projections.queries import Queries
+from taskscheduler.streams.claimable import Claimables
+from taskscheduler.streams.dispatch.dispatcher import HOLDER, Dispatcher, release_held
+from taskscheduler.streams.dispatch.http import HttpCaller
+from taskscheduler.streams.dispatch.noop import NoopDispatcher
+from taskscheduler.streams.dispatch.queue import QueueService
+from taskscheduler.streams.dispatch.tokens import Tokens, new_secret
+from taskscheduler.streams.holders import Holders
+from taskscheduler.streams.hub import Hub
+from taskscheduler.streams.replica import Replica
+from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table
+from taskscheduler.streams.rocksdb.buffer import Buffer
+from taskscheduler.streams.rocksdb.claim_tables import RocksClaimTable, RocksHolderTable
+from taskscheduler.streams.rocksdb.database import Database
+from taskscheduler.streams.rocksdb.event_log import RocksEventLog
+from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES
+from taskscheduler.streams.rocksdb.state_store import StateStore
+from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
+from taskscheduler.streams.rocksdb.views import VIEW_FAMILIES, RocksViews
+from taskscheduler.streams.timers import Timers
+from taskscheduler.streams.triggers import TriggerLoop
+
+FAMILIES = (*LOG_FAMILIES, *state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES, *VIEW_FAMILIES)
+RESUMABLE = 1_000
+"""Decisions read at the start so that live listeners can resume across it."""
+
+BACKLOG_LIMIT = 10_000
+"""The due backlog is counted up to this."""
+
+logger = structlog.get_logger("taskscheduler")
+
+
+def system_clock() -> Instant:
+    """The time of this machine."""
+    return time.time_ns() // 1_000_000
+
+
+def system_seed() -> int:
+    """64 random bits."""
+    return random.getrandbits(64)
+
+
+class EmbeddedNode:
+    """A whole scheduler in one process on one data directory. Made by `embedded`."""
+
+    def __init__(
+        self, settings: Settings, database: Database, clock: Callable[[], Instant], seed: Callable[[], int]
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.database = database
+        self.metrics = Metrics()
+        self.health = HealthRegistry()
+        self.hub = Hub()
+        self.log = RocksEventLog(database, clock, self.metrics.observe_append)
+        buffer = Buffer(database)
+        self.store = StateStore(buffer)
+        self.views = RocksViews(buffer, database.format.log_id)
+        self.queries = Queries(self.views)
+        self.timers = Timers(RocksTimerTable(buffer))
+        self.claimables = Claimables(RocksClaimTable(buffer))
+        self.holders = Holders(RocksHolderTable(buffer), always=(HOLDER,))
+        derived = (Projector(self.views), self.timers, self.claimables, self.holders)
+        self.replica = Replica(self.log, self.store, derived)
+        self.handler = CommandHandler(
+            self.log,
+            self.replica,
+            clock=clock,
+            seed=seed,
+            instance=secrets.token_hex(4),
+            policy=Policy(settings.late_after, settings.retention.runs, settings.retention.deleted),
+            timeout=settings.commands.timeout / 1000,
+            observe=self.metrics.observe_command,
+        )
+        self.queue = QueueService(
+            self.claimables,
+            self.holders,
+            self.handler,
+            Tokens(_secret(settings.data_dir)),
+            clock=clock,
+            seed=seed,
+        )
+        http = settings.http
+        self._http = HttpCaller(
+            clock=clock,
+            allow_loopback=http.allow_loopback,
+            allow_private=http.allow_private,
+            at_once=http.concurrency,
+            connect_timeout=http.connect_timeout / 1000,
+        )
+        self.triggers = TriggerLoop(self.timers, self.handler, clock)
+        self.noop = NoopDispatcher(self.claimables, self.handler, seed=seed)
+        self.dispatcher = Dispatcher(self._http, self.claimables, self.handler, clock=clock, seed=seed)
+        self._following: asyncio.Task[None] | None = None
+        self._working: list[asyncio.Task[None]] = []
+        self._failures: dict[str, str] = {}
+        self._register()
+
+    async def start(self) -> None:
+        """Fold what is on the log, take back what an earlier process held, then begin to work."""
+        if self.store.position().fold_version != FOLD_VERSION:
+            logger.warning("refolding the log", reason="this release folds it differently")
+            self.store.start_over()
+        await self.replica.check()
+        folded = await self.replica.catch_up()
+        await self._remember_past()
+        for observer in (self.hub, self.metrics):
+            self.replica.observe(observer)
+        self._following = asyncio.create_task(self.replica.run(), name="replica")
+        released = await release_held(self.holders, self.handler)
+        self._working = [
+            asyncio.create_task(self._keep_running(name, run), name=name)
+            for name, run in (
+                ("triggers", self.triggers.run),
+                ("noop", self.noop.run),
+                ("dispatch", self.dispatcher.run),
+            )
+        ]
+        self.health.accept()
+        logger.info("ready", position=self.replica.position, folded=folded, released=released)
+
+    async def stop(self, grace: float) -> None:
+        """Take no new work, let what runs end within `grace` seconds, flush. Idempotent."""
+        self.health.refuse("stopping")
+        self.queue.close()
+        self.hub.close()
+        working, self._working = self._working, []
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        if working:
+            await asyncio.gather(self.noop.stop(grace), self.dispatcher.stop(grace))
+        await self.handler.drain()
+
+    async def close(self) -> None:
+        """After `stop`: end what follows the log, flush, and let the next process have the directory."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        await self._http.close()
+        if self.database.failed is None:
+            self.replica.flush()
+        self.database.close()
+
+    def due_backlog(self) -> int:
+        """Timers that are due and not decided on, counted up to a limit."""
+        return self.timers.backlog(self.clock(), BACKLOG_LIMIT)
+
+    async def _remember_past(self) -> None:
+        end = await self.log.end(0)
+        for entry in await self.log.read(0, max(0, end - RESUMABLE), RESUMABLE):
+            self.hub.remember(entry.position, entry.record)
+
+    async def _keep_running(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """A loop that fails is reported and begins again: its work is derived from state, so nothing is lost."""
+        while True:
+            try:
+                await run()
+            except Exception as error:
+                self._failures[name] = f"{type(error).__name__}: {error}"
+                logger.exception("a loop failed and starts again", loop=name)
+                await asyncio.sleep(1.0)
+                self._failures.pop(name, None)
+
+    def _register(self) -> None:
+        self.health.register("log", self._log_health)
+        self.health.register("replica", self._replica_health)
+        self.health.register("timers", lambda: self._loop_health("triggers"))
+        self.health.register("dispatch", lambda: self._loop_health("dispatch", "noop"))
+        self.health.register("diskSpace", disk_space(self.settings.data_dir), needed=True)
+        watch = self.metrics.watch
+        watch("due_backlog", self.due_backlog)
+        watch("timers_unanswered", lambda: self.timers.unanswered)
+        watch("dispatched_attempts", lambda: self.noop.active + self.dispatcher.active)
+        watch("projection_lag_seconds", lambda: 0.0)
+        watch("log_decisions", lambda: self.replica.position)
+
+    def _log_health(self) -> Component:
+        if self.log.failed is not None:
+            return down(error=self.log.failed)
+        return up(decisions=self.replica.position)
+
+    def _replica_health(self) -> Component:
+        if self.replica.failure is not None:
+            return down(error=self.replica.failure)
+        return up(position=self.replica.position, foldVersion=FOLD_VERSION)
+
+    def _loop_health(self, *names: str) -> Component:
+        failures = {name: self._failures[name] for name in names if name in self._failures}
+        return down(**failures) if failures else up()
+
+
+@contextlib.asynccontextmanager
+async def embedded(
+    settings: Settings,
+    *,
+    clock: Callable[[], Instant] = system_clock,
+    seed: Callable[[], int] = system_seed,
+) -> AsyncIterator[EmbeddedNode]:
+    """A running node; stopped and closed at the end. Raises DataDirInUse, DataDamaged, DataDirUnusable, LogDiverged."""
+    node = EmbeddedNode(settings, Database(settings.data_dir, FAMILIES), clock, seed)
+    try:
+        await node.start()
+        yield node
+    finally:
+        await node.stop(settings.shutdown.grace / 1000)
+        await node.close()
+
+
+def _secret(data_dir: Path) -> bytes:
+    """The secret of claim tokens. It stays in the data directory and never reaches the log."""
+    path = data_dir / "claim-secret"
+    try:
+        return new_secret(path.read_bytes())
+    except FileNotFoundError:
+        randomness = secrets.token_bytes(32)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(handle, randomness)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        return new_secret(randomness)
