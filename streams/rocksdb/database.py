@@ -14,6 +14,7 @@ from types import TracebackType
 import msgspec
 from rocksdict import Cache, ColumnFamily, Rdict, ReadOptions, WriteBatch
 
+from taskscheduler.streams.rocksdb.inspection import find_families, refusal
 from taskscheduler.streams.rocksdb.lockfile import DirectoryLock
 from taskscheduler.streams.rocksdb.options import BLOCK_CACHE, database_options, family_options
 from taskscheduler.streams.rocksdb.refusals import DataDamaged, DataDirUnusable, StorageFailed
@@ -21,7 +22,6 @@ from taskscheduler.streams.rocksdb.refusals import DataDamaged, DataDirUnusable,
 FORMAT = 1
 META = "meta"
 _FORMAT_KEY = b"format"
-_UNUSABLE = ("No space left", "Permission denied", "Read-only file system", "Too many open files", "lock hold by")
 
 
 class Format(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ class Family:
         try:
             value: bytes | None = self._rows.get(key)
         except Exception as error:
-            raise self._database.damaged(error) from error
+            raise refusal(self._database.path, error) from error
         return value
 
     def scan(
@@ -79,7 +79,7 @@ class Family:
         try:
             rows.status()
         except Exception as error:
-            raise self._database.damaged(error) from error
+            raise refusal(self._database.path, error) from error
 
     def flush(self) -> None:
         """Writes what is only in memory and in the write-ahead log into a table file."""
@@ -137,7 +137,8 @@ class Database:
         except OSError as error:
             raise DataDirUnusable(path, error.strerror or str(error)) from error
         try:
-            names = sorted({META, *families, *self._names_present()} - {"default"})
+            present = find_families(path, accept_loss)
+            names = sorted({META, *families, *present} - {"default"})
             self._db = self._open(names, accept_loss)
         except BaseException:
             self._lock.release()
@@ -157,20 +158,7 @@ class Database:
         try:
             return Rdict(str(self.path), database_options(cache, accept_loss), options)
         except Exception as error:
-            raise self.damaged(error) from error
-
-    def _names_present(self) -> list[str]:
-        wals = sorted(self.path.glob("*.log"))
-        if not (self.path / "CURRENT").exists():
-            if wals or any(self.path.glob("*.sst")):
-                raise DataDamaged(self.path, "the file CURRENT is missing beside data")
-            return []
-        if not wals:
-            raise DataDamaged(self.path, "its write-ahead log (the newest *.log file) is missing")
-        try:
-            return Rdict.list_cf(str(self.path))
-        except Exception as error:
-            raise self.damaged(error) from error
+            raise refusal(self.path, error) from error
 
     def _read_format(self) -> Format:
         meta = self.family(META)
@@ -261,13 +249,6 @@ class Database:
     def _fail(self, what: str, error: Exception) -> StorageFailed:
         self.failed = f"{what} in {self.path}: {error}"
         return StorageFailed(self.failed)
-
-    def damaged(self, error: Exception) -> DataDamaged | DataDirUnusable:
-        """What RocksDB said while opening or reading, as a refusal."""
-        text = str(error)
-        if any(sign in text for sign in _UNUSABLE):
-            return DataDirUnusable(self.path, text)
-        return DataDamaged(self.path, text)
 
     def close(self) -> None:
         """Flushes and lets the next process in. A second call does nothing."""

@@ -9,6 +9,7 @@ The checksum covers the position too, so a row that is whole but in another's pl
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from struct import Struct
 from zlib import crc32
@@ -54,6 +55,12 @@ def stream_key(stream: str) -> bytes:
     if "\0" in stream:
         raise ValueError(f"{stream!r} contains a NUL")
     return stream.encode() + b"\0"
+
+
+def version_key(key: bytes) -> int | None:
+    """The version in a key of the streams family, None for the key of a last version."""
+    _, _, version = key.partition(b"\0")
+    return int.from_bytes(version, "big") if version else None
 
 
 def pack_row(row: Row) -> bytes:
@@ -159,16 +166,21 @@ class LogRows:
         Damage before it is found when it is read, and by `verify`.
         """
         checkpoint = self.checkpoint()
-        last: Row | None = None
-        for row in self.rows(max(checkpoint, 1)):
-            if last is not None and row.appended_at < last.appended_at:
+        last = deque(self.checked(max(checkpoint, 1)), maxlen=1)
+        if checkpoint and not last:
+            raise DataDamaged(self._database.path, f"the log ends before row {checkpoint}, which it had")
+        return last[0] if last else None
+
+    def checked(self, first: int) -> Iterator[Row]:
+        """The rows from a position on. Raises DataDamaged when one is missing, out of order or not in its stream."""
+        appended_at = None
+        for row in self.rows(first):
+            if appended_at is not None and row.appended_at < appended_at:
                 raise DataDamaged(self._database.path, f"row {row.position} of the log is older than the one before")
             if self.position(row.stream, row.version) != row.position:
                 raise DataDamaged(self._database.path, f"row {row.position} of the log is not in its stream")
-            last = row
-        if checkpoint and (last is None or last.position < checkpoint):
-            raise DataDamaged(self._database.path, f"the log ends before row {checkpoint}, which it had")
-        return last
+            appended_at = row.appended_at
+            yield row
 
     def _unpack(self, key: bytes, value: bytes) -> Row:
         try:
