@@ -9,6 +9,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -36,14 +37,16 @@ from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.claim_tables import RocksClaimTable, RocksHolderTable
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.event_log import RocksEventLog
+from taskscheduler.streams.rocksdb.generations import Generations
 from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES
 from taskscheduler.streams.rocksdb.state_store import StateStore
 from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
-from taskscheduler.streams.rocksdb.views import VIEW_FAMILIES, RocksViews
+from taskscheduler.streams.rocksdb.views import FAMILY as VIEWS
+from taskscheduler.streams.rocksdb.views import RocksViews
 from taskscheduler.streams.timers import Timers
 from taskscheduler.streams.triggers import TriggerLoop
 
-FAMILIES = (*LOG_FAMILIES, *state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES, *VIEW_FAMILIES)
+FAMILIES = (*LOG_FAMILIES, *state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES, VIEWS)
 RESUMABLE = 1_000
 """Decisions read at the start so that live listeners can resume across it."""
 
@@ -63,22 +66,47 @@ def system_seed() -> int:
     return random.getrandbits(64)
 
 
+@dataclass(frozen=True)
+class Storage:
+    """What lies in the data directory."""
+
+    database: Database
+    clock: Callable[[], Instant]
+    metrics: Metrics
+    log: RocksEventLog
+    buffer: Buffer
+    store: StateStore
+    views: RocksViews
+
+
+async def open_storage(database: Database, clock: Callable[[], Instant]) -> Storage:
+    """The log, and what is derived from it. What was derived by other rules than today's is derived again."""
+    metrics = Metrics()
+    log = RocksEventLog(database, clock, metrics.observe_append)
+    buffer = Buffer(database)
+    store = StateStore(buffer)
+    generations = Generations(database, buffer)
+    if store.position().fold_version != FOLD_VERSION:
+        logger.warning("refolding the log", reason="this release folds it differently")
+        store.start_over()
+    views = generations.current() or await generations.rebuild(log)
+    return Storage(database, clock, metrics, log, buffer, store, views)
+
+
 class EmbeddedNode:
     """A whole scheduler in one process on one data directory. Made by `embedded`."""
 
-    def __init__(
-        self, settings: Settings, database: Database, clock: Callable[[], Instant], seed: Callable[[], int]
-    ) -> None:
+    def __init__(self, storage: Storage, settings: Settings, seed: Callable[[], int]) -> None:
         self.settings = settings
-        self.clock = clock
-        self.database = database
-        self.metrics = Metrics()
+        self.clock = clock = storage.clock
+        self.database = storage.database
+        self.metrics = storage.metrics
         self.health = HealthRegistry()
         self.hub = Hub()
-        self.log = RocksEventLog(database, clock, self.metrics.observe_append)
-        buffer = Buffer(database)
-        self.store = StateStore(buffer)
-        self.views = RocksViews(buffer, database.format.log_id)
+        self.log = storage.log
+        self.store = storage.store
+        self.views = storage.views
+        buffer = storage.buffer
         self.queries = Queries(self.views)
         self.timers = Timers(RocksTimerTable(buffer))
         self.claimables = Claimables(RocksClaimTable(buffer))
@@ -121,9 +149,6 @@ class EmbeddedNode:
 
     async def start(self) -> None:
         """Fold what is on the log, take back what an earlier process held, then begin to work."""
-        if self.store.position().fold_version != FOLD_VERSION:
-            logger.warning("refolding the log", reason="this release folds it differently")
-            self.store.start_over()
         await self.replica.check()
         folded = await self.replica.catch_up()
         await self._remember_past()
@@ -221,7 +246,12 @@ async def embedded(
     seed: Callable[[], int] = system_seed,
 ) -> AsyncIterator[EmbeddedNode]:
     """A running node; stopped and closed at the end. Raises DataDirInUse, DataDamaged, DataDirUnusable, LogDiverged."""
-    node = EmbeddedNode(settings, Database(settings.data_dir, FAMILIES), clock, seed)
+    database = Database(settings.data_dir, FAMILIES)
+    try:
+        node = EmbeddedNode(await open_storage(database, clock), settings, seed)
+    except BaseException:
+        database.close()
+        raise
     try:
         await node.start()
         yield node

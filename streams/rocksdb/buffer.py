@@ -107,6 +107,7 @@ class Buffer:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._tables: list[BufferedTable[object]] = []
+        self._before_flush: list[Callable[[], None]] = []
 
     def table(self, family: str, encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> BufferedTable[T]:
         """A table on a column family of its own."""
@@ -114,8 +115,13 @@ class Buffer:
         self._tables.append(table)  # type: ignore[arg-type]
         return table
 
-    def clear(self, batch: Batch) -> None:
-        """Remove every row of every table, with what else is in the batch."""
+    def before_flush(self, call: Callable[[], None]) -> None:
+        """`call` puts rows that its owner has put off until now."""
+        self._before_flush.append(call)
+
+    def clear(self) -> None:
+        """Remove every row of every table, at once and whole."""
+        batch = Batch()
         for table in self._tables:
             table.clear(batch)
         self._database.write(batch)
@@ -127,6 +133,8 @@ class Buffer:
 
     def flush(self) -> int:
         """Write every dirty row in one atomic batch; how many there were. Not fsynced: the log is."""
+        for call in self._before_flush:
+            call()
         batch = Batch()
         count = sum(table.stage(batch) for table in self._tables)
         if count:

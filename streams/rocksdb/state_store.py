@@ -14,7 +14,6 @@ from taskscheduler.domain.state import Run, Task, UsedKey, with_runs, without_ru
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.replica import Kept, Position
 from taskscheduler.streams.rocksdb.buffer import Buffer, BufferedTable
-from taskscheduler.streams.rocksdb.database import Batch
 
 RECENT = 4_096
 """States kept as objects beside those that wait for a flush; up to twice as many."""
@@ -122,7 +121,7 @@ class StateStore:
 
     def start_over(self) -> None:
         """Forget everything that was folded, at once and whole, so that it is folded again from the first record."""
-        self._buffer.clear(Batch())
+        self._buffer.clear()
         self._position = Position()
         self._recent, self._older = {}, {}
 
