@@ -42,11 +42,11 @@ class Family:
         self._rows = rows
 
     def get(self, key: bytes) -> bytes | None:
-        """The value of a key. Raises DataDamaged."""
+        """The value of a key. Raises DataDamaged, StorageFailed after a close."""
         try:
             value: bytes | None = self._rows.get(key)
         except Exception as error:
-            raise refusal(self._database.path, error) from error
+            raise self._database.unreadable(error) from error
         return value
 
     def scan(
@@ -54,12 +54,16 @@ class Family:
     ) -> Iterator[tuple[bytes, bytes]]:
         """(key, value) of start <= key < end as of the call of the first `next`, ascending or descending.
 
-        Raises DataDamaged. A scan that is neither finished nor dropped keeps the directory locked.
+        Raises DataDamaged, StorageFailed after a close. A scan that is neither finished nor dropped keeps the
+        directory locked.
         """
         bounds = ReadOptions()
         if end is not None:
             bounds.set_iterate_upper_bound(end)
-        rows = self._rows.iter(bounds)
+        try:
+            rows = self._rows.iter(bounds)
+        except Exception as error:
+            raise self._database.unreadable(error) from error
         if not reverse:
             rows.seek(start)
         elif end is None:
@@ -79,15 +83,12 @@ class Family:
         try:
             rows.status()
         except Exception as error:
-            raise refusal(self._database.path, error) from error
-
-    def flush(self) -> None:
-        """Writes what is only in memory and in the write-ahead log into a table file."""
-        self._rows.flush()
+            raise self._database.unreadable(error) from error
 
     def close(self) -> None:
-        """Drops what keeps the database open."""
-        self._rows.close()
+        """Writes what is only in memory into a table file, and drops what keeps the database open."""
+        with contextlib.suppress(Exception):  # what could not be flushed is in the write-ahead log
+            self._rows.close()
         del self.handle
 
 
@@ -250,21 +251,21 @@ class Database:
         self.failed = f"{what} in {self.path}: {error}"
         return StorageFailed(self.failed)
 
+    def unreadable(self, error: Exception) -> Exception:
+        """Why a read failed: the database is closed, or it is damaged."""
+        return StorageFailed(f"{self.path} is closed") if self._closed else refusal(self.path, error)
+
     def close(self) -> None:
         """Flushes and lets the next process in. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
         self._executor.shutdown()
-        intact = self.failed is None
         self.failed = self.failed or f"{self.path} is closed"
         for family in self._families.values():
-            if intact:
-                with contextlib.suppress(Exception):  # what is not flushed is in the write-ahead log
-                    family.flush()
             family.close()
-        self._families.clear()
-        self._db.close()
+        with contextlib.suppress(Exception):  # raised again for a write that failed before
+            self._db.close()
         self._lock.release()
 
     def __enter__(self) -> Database:

@@ -8,13 +8,13 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+
 from taskscheduler.commands.ports import LogUnavailable
 from taskscheduler.domain.decision import Verdict
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.event_log import CHECKPOINT_EVERY, RocksEventLog
 from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES, LogRows
 from taskscheduler.streams.rocksdb.tail import GENERATION
-
 from tests.streams.conformance.log import LogConformance, decision, read_all
 
 

@@ -10,6 +10,7 @@ import asyncio
 from typing import Protocol
 
 import pytest
+
 from taskscheduler.commands.ports import DecisionLog, Entry, Receipt
 from taskscheduler.domain.decision import Record, Verdict, judge
 from taskscheduler.domain.events import Error, Event, ReportedLate, TaskPaused
