@@ -37,7 +37,6 @@ from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.claim_tables import RocksClaimTable, RocksHolderTable
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.event_log import RocksEventLog
-from taskscheduler.streams.rocksdb.generations import Generations
 from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES
 from taskscheduler.streams.rocksdb.state_store import StateStore
 from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
@@ -77,20 +76,24 @@ class Storage:
     buffer: Buffer
     store: StateStore
     views: RocksViews
+    timers: RocksTimerTable
+    claimable: RocksClaimTable
+    holders: RocksHolderTable
 
 
-async def open_storage(database: Database, clock: Callable[[], Instant]) -> Storage:
-    """The log, and what is derived from it. What was derived by other rules than today's is derived again."""
+def open_storage(database: Database, clock: Callable[[], Instant]) -> Storage:
+    """The log, and what is derived from it. What was derived by other rules than today's is derived anew."""
     metrics = Metrics()
     log = RocksEventLog(database, clock, metrics.observe_append)
     buffer = Buffer(database)
     store = StateStore(buffer)
-    generations = Generations(database, buffer)
-    if store.position().fold_version != FOLD_VERSION:
-        logger.warning("refolding the log", reason="this release folds it differently")
+    views = RocksViews(buffer, database.format.log_id)
+    tables = RocksTimerTable(buffer), RocksClaimTable(buffer), RocksHolderTable(buffer)
+    if store.position().fold_version != FOLD_VERSION or views.stale:
+        logger.warning("folding the whole log again", reason="this release derives other things from it")
         store.start_over()
-    views = generations.current() or await generations.rebuild(log)
-    return Storage(database, clock, metrics, log, buffer, store, views)
+        views = RocksViews(buffer, database.format.log_id)
+    return Storage(database, clock, metrics, log, buffer, store, views, *tables)
 
 
 class EmbeddedNode:
@@ -106,11 +109,10 @@ class EmbeddedNode:
         self.log = storage.log
         self.store = storage.store
         self.views = storage.views
-        buffer = storage.buffer
         self.queries = Queries(self.views)
-        self.timers = Timers(RocksTimerTable(buffer))
-        self.claimables = Claimables(RocksClaimTable(buffer))
-        self.holders = Holders(RocksHolderTable(buffer), always=(HOLDER,))
+        self.timers = Timers(storage.timers)
+        self.claimables = Claimables(storage.claimable)
+        self.holders = Holders(storage.holders, always=(HOLDER,))
         derived = (Projector(self.views), self.timers, self.claimables, self.holders)
         self.replica = Replica(self.log, self.store, derived)
         self.handler = CommandHandler(
@@ -248,7 +250,7 @@ async def embedded(
     """A running node; stopped and closed at the end. Raises DataDirInUse, DataDamaged, DataDirUnusable, LogDiverged."""
     database = Database(settings.data_dir, FAMILIES)
     try:
-        node = EmbeddedNode(await open_storage(database, clock), settings, seed)
+        node = EmbeddedNode(open_storage(database, clock), settings, seed)
     except BaseException:
         database.close()
         raise

@@ -1,0 +1,62 @@
+"""`kill -9` of the serving process at random moments under load. The promises are checked from outside.
+
+`TASKSCHEDULER_CRASHES` sets how many kills (20), `TASKSCHEDULER_CRASH_SEED` where chance begins (1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from load import Load
+from promises import check_acknowledged, check_history, check_ledger, check_offline, history, settle
+from serving import Serving
+
+from taskscheduler.api.values import parse_duration, parse_instant
+
+CRASHES = int(os.environ.get("TASKSCHEDULER_CRASHES", "20"))
+SEED = int(os.environ.get("TASKSCHEDULER_CRASH_SEED", "1"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120 + 10 * CRASHES)
+async def test_nothing_acknowledged_is_lost_and_nothing_runs_twice_through_kills(tmp_path: Path) -> None:
+    chance = random.Random(SEED)
+    server = Serving(tmp_path / "data")
+    load = Load(server.url, SEED)
+    try:
+        await server.start()
+        await load.start()
+        for _ in range(CRASHES):
+            # The moment of the kill is what is tried here; there is nothing to wait for.
+            await asyncio.sleep(chance.uniform(0.05, 1.0))
+            server.kill()
+            await server.start()
+        await load.quiet()
+        await settle(load)
+        await load.close_workers()
+        await check_acknowledged(load)
+        for task_id in load.created:
+            events = await history(load, task_id)
+            check_history(task_id, events)
+            if task_id in load.recurring:
+                status, task = await load.ask("GET", f"/api/tasks/{task_id}")
+                assert status == 200
+                ended = next(e["recorded_at"] for e in events if e["type"] == "task.cancelled.v1")
+                every = parse_duration(task["schedule"]["every"])
+                check_ledger(task_id, every, parse_instant(task["created_at"]), parse_instant(ended), events)
+        assert not [run for run, count in load.executed.items() if count > 1], "a worker was given an attempt twice"
+        assert not [run for run, count in load.received.items() if count > 1], "an attempt was called twice"
+        assert load.completed and load.received and load.cancelled and load.triggered, "the load was no load"
+        assert await server.stop() == 0
+        await check_offline(server.data_dir, tmp_path / "scratch")
+    finally:
+        server.end()
+        await load.close()
