@@ -1,0 +1,89 @@
+"""The HTTP application over a node."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from litestar import Litestar
+from litestar.types import Message, Receive, Send
+
+from taskscheduler.api.node import Node
+from taskscheduler.api.openapi import handlers as openapi_handlers
+from taskscheduler.api.problems import answer, instance_of, problem_of
+from taskscheduler.api.routes import actuator, batch, claims, events, runs, schedules, tasks
+from taskscheduler.api.settings import Settings
+from taskscheduler.streams.dispatch.addresses import forbidden_literal
+
+Observe = Callable[[str, str, int, float], None]
+"""Told of every request: method, path template, status, seconds."""
+
+NO_ROUTE = "unmatched"
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(node: Node, settings: Settings, *, observe: Observe | None = None) -> Litestar:
+    """The application; `observe` is told of every request."""
+
+    def forbidden(host: str) -> str | None:
+        return forbidden_literal(host, settings.http.allow_loopback, settings.http.allow_private)
+
+    return _App(
+        [
+            *tasks.handlers(node, forbidden),
+            *batch.handlers(node, forbidden),
+            *runs.handlers(node),
+            *schedules.handlers(node),
+            *claims.handlers(node),
+            *events.handlers(node),
+            *openapi_handlers(),
+            actuator.router(node.health, node.metrics),
+        ],
+        observe,
+    )
+
+
+class _App(Litestar):
+    """Litestar, with nothing between the server and the router but the clock of the metrics and a last resort."""
+
+    def __init__(self, route_handlers: list[Any], observe: Observe | None) -> None:
+        super().__init__(
+            route_handlers=route_handlers,
+            exception_handlers={Exception: answer},
+            openapi_config=None,
+            logging_config=None,
+            debug=False,
+        )
+        self._observe = observe
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
+        started, status = time.perf_counter(), 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, watched)
+        except Exception as error:
+            if status:
+                _log.error("a response broke off", exc_info=error)
+            else:
+                await problem_of(error).reply(instance_of(scope))(scope, receive, watched)
+        finally:
+            if self._observe is not None:
+                method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+                template = scope.get("path_template") or NO_ROUTE
+                self._observe(method, template, status or 499, time.perf_counter() - started)

@@ -1,0 +1,71 @@
+"""What the routes need from the node that they serve."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from typing import Protocol
+
+from taskscheduler.api.health import HealthRegistry
+from taskscheduler.api.metrics import Metrics
+from taskscheduler.commands.handler import CommandHandler, Unavailable
+from taskscheduler.domain.errors import DomainError
+from taskscheduler.domain.events import Error
+from taskscheduler.domain.messages import Key
+from taskscheduler.domain.values import Instant, Json, Millis
+from taskscheduler.projections.queries import Queries
+from taskscheduler.streams.dispatch.queue import Beat, Given, Report
+from taskscheduler.streams.hub import LiveEvent
+
+
+class Work(Protocol):
+    """The worker protocol; see QueueService."""
+
+    async def claim(
+        self,
+        queue: str,
+        *,
+        worker: str,
+        kinds: Sequence[str] | None = None,
+        max: int = 1,
+        wait: Millis = 0,
+        lease: Millis = 30_000,
+        request_id: str | None = None,
+    ) -> list[Given]: ...
+    async def heartbeat(self, token: str, progress: Json | None = None, key: Key | None = None) -> Beat: ...
+    async def complete(self, token: str, result: Json | None = None, key: Key | None = None) -> None: ...
+    async def fail(
+        self,
+        token: str,
+        error: Error,
+        retryable: bool = True,
+        retry_after: Millis | None = None,
+        key: Key | None = None,
+    ) -> None: ...
+    async def report(self, reports: Sequence[Report]) -> list[DomainError | Unavailable | None]: ...
+
+
+class Live(Protocol):
+    """Live events; see Hub."""
+
+    def subscribe(
+        self, after: int | None = None, task_id: str | None = None, types: Collection[str] | None = None
+    ) -> AsyncIterator[LiveEvent]: ...
+
+
+class Node(Protocol):
+    """A running scheduler."""
+
+    @property
+    def clock(self) -> Callable[[], Instant]: ...
+    @property
+    def handler(self) -> CommandHandler: ...
+    @property
+    def queries(self) -> Queries: ...
+    @property
+    def queue(self) -> Work: ...
+    @property
+    def hub(self) -> Live: ...
+    @property
+    def health(self) -> HealthRegistry: ...
+    @property
+    def metrics(self) -> Metrics: ...

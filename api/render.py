@@ -1,0 +1,249 @@
+"""Read models as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, assert_never
+
+import msgspec
+
+from taskscheduler.api.durations import format_duration
+from taskscheduler.api.values import format_instant
+from taskscheduler.domain.definition import CatchUp, Definition, HttpTarget, NoopTarget, QueueTarget, Target
+from taskscheduler.domain.retry import Retry
+from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
+from taskscheduler.domain.state import Counts
+from taskscheduler.domain.values import Instant, Json, Millis
+from taskscheduler.projections.events import DecisionView
+from taskscheduler.projections.queries import DeadLetterView
+from taskscheduler.projections.runs import AttemptView, RunView
+from taskscheduler.projections.task_view import TaskView
+from taskscheduler.streams.dispatch.queue import Given
+from taskscheduler.streams.hub import LiveEvent
+
+_duration = lru_cache(maxsize=4096)(format_duration)
+
+
+def _instant(instant: Instant | None) -> str | None:
+    return None if instant is None else format_instant(instant)
+
+
+def _length(duration: Millis | None) -> str | None:
+    return None if duration is None else _duration(duration)
+
+
+def _json(text: Json | None) -> msgspec.Raw | None:
+    return None if text is None else msgspec.Raw(text.encode())
+
+
+def task(view: TaskView) -> dict[str, Any]:
+    """A task."""
+    pause = view.pause
+    return {
+        "id": view.id,
+        **definition(view.definition),
+        "status": view.status,
+        "revision": view.revision,
+        "version": view.version,
+        "created_at": format_instant(view.created_at),
+        "updated_at": format_instant(view.updated_at),
+        "next_fire_at": _instant(view.next_fire_at),
+        "last_run": None if view.last_run is None else _run(view.last_run),
+        "counts": _counts(view.counts),
+        "pause": None if pause is None else {"note": pause.note, "at": format_instant(pause.at), "by": pause.by},
+    }
+
+
+def definition(of: Definition) -> dict[str, Any]:
+    """The part of a task that its owner defined."""
+    return {
+        "name": of.name,
+        "schedule": _schedule(of.schedule),
+        "target": _target(of.target),
+        "payload": _json(of.payload),
+        "retry": _retry(of.retry),
+        "timeout": _duration(of.timeout),
+        "overlap": of.overlap,
+        "catch_up": _catch_up(of.catch_up),
+        "priority": of.priority,
+        "tags": of.tags,
+    }
+
+
+def _schedule(schedule: Schedule) -> dict[str, Any] | None:
+    match schedule:
+        case OneTime(kind="now"):
+            return None
+        case OneTime(kind="delay", delay=delay):
+            return {"delay": _length(delay or 0)}
+        case OneTime(at=at):
+            return {"at": format_instant(at)}
+        case Every(every=every, anchor=anchor):
+            return {"every": _duration(every), "anchor": format_instant(anchor)}
+        case Cron(cron=expression, timezone=timezone):
+            return {"cron": expression, "timezone": timezone}
+        case _:
+            assert_never(schedule)
+
+
+def _target(target: Target) -> dict[str, Any]:
+    match target:
+        case NoopTarget():
+            return {"type": "noop"}
+        case QueueTarget(queue=queue, kind=kind):
+            return {"type": "queue", "queue": queue, "kind": kind}
+        case HttpTarget():
+            return {
+                "type": "http",
+                "url": target.url,
+                "method": target.method,
+                "headers": target.headers,
+                "body": _json(target.body),
+                "expect": target.expect,
+            }
+        case _:
+            assert_never(target)
+
+
+@lru_cache(maxsize=256)
+def _retry(retry: Retry) -> dict[str, Any]:
+    return {
+        "max_attempts": retry.max_attempts,
+        "backoff": retry.backoff,
+        "initial": _duration(retry.initial),
+        "multiplier": retry.multiplier,
+        "max": _duration(retry.max),
+        "jitter": retry.jitter,
+        "max_elapsed": _length(retry.max_elapsed),
+        "give_up_on": retry.give_up_on,
+    }
+
+
+@lru_cache(maxsize=256)
+def _catch_up(policy: CatchUp) -> dict[str, Any]:
+    return {"policy": policy.policy, "window": _duration(policy.window), "limit": policy.limit}
+
+
+def _counts(counts: Counts) -> dict[str, int]:
+    return {name: getattr(counts, name) for name in Counts.__struct_fields__}
+
+
+def run(view: RunView) -> dict[str, Any]:
+    """A run with its result."""
+    return {**_run(view), "result": _json(view.result)}
+
+
+def _run(view: RunView) -> dict[str, Any]:
+    return {
+        "id": view.id,
+        "task_id": view.task_id,
+        "nominal_at": _instant(view.nominal_at),
+        "nominal_until": _instant(view.nominal_until),
+        "count": view.count,
+        "scheduled_for": format_instant(view.scheduled_for),
+        "cause": view.cause,
+        "status": view.status,
+        "reason": view.reason,
+        "attempts": [_attempt(attempt) for attempt in view.attempts],
+        "lateness_ms": view.lateness_ms,
+        "retry_of": view.retry_of,
+        "retry_at": _instant(view.retry_at),
+        "finished_at": _instant(view.finished_at),
+    }
+
+
+def _attempt(attempt: AttemptView) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "worker": attempt.worker,
+        "started_at": format_instant(attempt.started_at),
+        "finished_at": _instant(attempt.finished_at),
+        "outcome": attempt.outcome,
+        "error": attempt.error,
+    }
+
+
+def dead_letter(view: DeadLetterView) -> dict[str, Any]:
+    """A run that failed for good, with what its task was then."""
+    error = next((attempt.error for attempt in reversed(view.run.attempts) if attempt.error is not None), None)
+    return {**run(view.run), "task_name": view.letter.task_name, "tags": view.letter.tags, "error": error}
+
+
+def claim(given: Given) -> dict[str, Any]:
+    """A claim as its worker gets it."""
+    return {
+        "token": given.token,
+        "task_id": given.task_id,
+        "run_id": given.run_id,
+        "attempt": given.attempt,
+        "kind": given.kind,
+        "payload": _json(given.payload),
+        "scheduled_for": format_instant(given.scheduled_for),
+        "deadline": format_instant(given.deadline),
+        "lease_until": format_instant(given.lease_until),
+    }
+
+
+def events(decision: DecisionView) -> list[dict[str, Any]]:
+    """The events of a decision."""
+    return [
+        _event(event, decision.version, decision.recorded_at, decision.actor, decision.cause)
+        for event in msgspec.json.decode(decision.events)
+    ]
+
+
+def live_event(live: LiveEvent) -> dict[str, Any]:
+    """A live event."""
+    event = _event(msgspec.json.decode(live.event), live.version, live.recorded_at, live.actor, live.cause)
+    return {"task_id": live.task_id, **event, "gap": live.gap}
+
+
+def _event(event: dict[str, Any], version: int, recorded_at: Instant, actor: str, cause: str | None) -> dict[str, Any]:
+    return {
+        "type": event["type"],
+        "version": version,
+        "time": format_instant(recorded_at),
+        "actor": actor,
+        "cause": cause,
+        "data": {name: _value(name, value) for name, value in event.items() if name not in _NOT_SHOWN},
+    }
+
+
+_NOT_SHOWN = {"type", "at", "token_hash", "request", "key", "fingerprint"}
+"""What stands elsewhere in an event, and hashes that are of use to the scheduler only."""
+
+_INSTANTS = {
+    "before",
+    "deadline",
+    "expire_at",
+    "lease_until",
+    "next",
+    "next_fire",
+    "nominal_at",
+    "nominal_until",
+    "retry_at",
+    "scheduled_for",
+    "until",
+}
+
+
+def _value(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name in _INSTANTS:
+        return format_instant(value)
+    if name in ("lease", "retry_after"):
+        return _duration(value)
+    if name in ("result", "progress"):
+        return _json(value)
+    if name == "definition":
+        return definition(msgspec.convert(value, Definition))
+    if name == "backlog":
+        return {part: _value(part, at) for part, at in value.items()}
+    return value
+
+
+def page(items: Sequence[dict[str, Any]], next_cursor: str | None) -> dict[str, Any]:
+    """A page of a list."""
+    return {"items": items, "next_cursor": next_cursor}

@@ -1,0 +1,112 @@
+"""Many tasks in one request, each with its own success or error."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from litestar import post
+from litestar.handlers import HTTPRouteHandler
+
+from taskscheduler.api import operations as op
+from taskscheduler.api.body import BATCH_LIMIT, read_object
+from taskscheduler.api.headers import KEY_HINT, id_of_key, idempotency_key, is_key, key_of, new_id, trace_of
+from taskscheduler.api.node import Node
+from taskscheduler.api.problems import Problem, problem_of
+from taskscheduler.api.reply import Reply, json_reply
+from taskscheduler.api.routes.common import Request, consistency
+from taskscheduler.api.routes.tasks import is_known, made
+from taskscheduler.api.schemas.fields import Errors, Fields
+from taskscheduler.api.schemas.shapes import ref
+from taskscheduler.api.schemas.target import Forbidden
+from taskscheduler.api.schemas.task import read_new_task
+from taskscheduler.commands.handler import Ask, Done
+from taskscheduler.domain.messages import Create
+
+MOST_TASKS = 1_000
+BREATH = 50
+"""After so many tasks what is due gets its turn."""
+
+
+def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
+    """The route of batches."""
+
+    def ask(item: object, key: str | None, deep: bool, trace: str) -> Ask:
+        errors = Errors(deep)
+        if not isinstance(item, dict):
+            errors.add("", "must be an object")
+            errors.check()
+        assert isinstance(item, dict)
+        now = node.clock()
+        new = read_new_task(Fields(item, "", errors), now, forbidden, in_batch=True)
+        given = key if new.key is None else new.key
+        if given is not None and not is_key(given):
+            errors.add("/idempotency_key", KEY_HINT)
+            given = None
+        if errors.found:
+            errors.check()
+        body = {name: value for name, value in item.items() if name != "idempotency_key"}
+        used = key_of(given, "POST", "/api/tasks", body)
+        task_id = new.id or (new_id(now) if given is None else id_of_key(given))
+        if errors.late:
+            errors.check(repeated=is_known(node, task_id, used))
+        return Ask(task_id, Create(new.definition), key=used, trace=trace)
+
+    @post(
+        "/api/tasks/batch",
+        status_code=200,
+        opt=op.documented(
+            op.Operation(
+                "createTasks",
+                "tasks",
+                "Create up to 1,000 tasks",
+                {200: op.Response("What became of each.", ref("BatchResults"), ("Consistency-Token",))},
+                description="Each task is created or refused on its own. A task with an `idempotency_key` is the same "
+                "as one created alone under that Idempotency-Key; the others get theirs from the one of the request "
+                "and their place in it. The body is at most 16 MiB.",
+                parameters=(op.KEY, op.TRACE),
+                body="BatchIn",
+                problems=op.ON_WRITE,
+            )
+        ),
+    )
+    async def create_tasks(request: Request) -> Reply:
+        body, deep = await read_object(request, limit=BATCH_LIMIT)
+        errors = Errors()
+        fields = Fields(body, "", errors)
+        items = fields.list("tasks", 0, MOST_TASKS, required=True)
+        fields.end()
+        key = idempotency_key(request, errors)
+        errors.check()
+        trace = trace_of(request)
+        results: list[dict[str, Any]] = [{}] * len(items)
+        asks: list[Ask] = []
+        places: list[int] = []
+        for place, item in enumerate(items):
+            try:
+                asks.append(ask(item, None if key is None else f"{key}#{place}", deep, trace))
+                places.append(place)
+            except Problem as problem:
+                results[place] = _refused(problem)
+            if place % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
+        tokens: dict[str, int] = {}
+        answers = await node.handler.handle_many(asks)
+        for count, (place, answer) in enumerate(zip(places, answers, strict=True)):
+            if isinstance(answer, Done):
+                results[place] = {"status": 201, "task": made(answer)[0]}
+                if answer.token is not None:
+                    partition, _, position = answer.token.partition(":")
+                    tokens[partition] = max(tokens.get(partition, 0), int(position))
+            else:
+                results[place] = _refused(problem_of(answer))
+            if count % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
+        token = ",".join(f"{partition}:{position}" for partition, position in tokens.items())
+        return json_reply(200, {"results": results}, headers=consistency(token or None))
+
+    return [create_tasks]
+
+
+def _refused(problem: Problem) -> dict[str, Any]:
+    return {"status": problem.status, "error": problem.document("/api/tasks/batch")}

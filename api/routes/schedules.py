@@ -1,0 +1,74 @@
+"""When a schedule would fire."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from litestar import post
+from litestar.handlers import HTTPRouteHandler
+
+from taskscheduler.api import operations as op
+from taskscheduler.api.body import read_object
+from taskscheduler.api.node import Node
+from taskscheduler.api.reply import Reply, json_reply
+from taskscheduler.api.routes.common import Request
+from taskscheduler.api.schemas.fields import Errors, Fields
+from taskscheduler.api.schemas.preview import read_preview
+from taskscheduler.api.schemas.shapes import ref
+from taskscheduler.api.values import format_instant, format_local
+from taskscheduler.domain.cron import load_zone
+from taskscheduler.domain.schedule import Cron, OneTime, Schedule, next_after, resolve
+from taskscheduler.domain.values import Instant
+
+BREATH = 50
+"""After so many fire times what is due gets its turn."""
+
+
+def handlers(node: Node) -> list[HTTPRouteHandler]:
+    """The routes of schedules."""
+
+    @post(
+        "/api/schedules/preview",
+        status_code=200,
+        opt=op.documented(
+            op.Operation(
+                "previewSchedule",
+                "schedules",
+                "When a schedule would fire",
+                {200: op.Response("The fire times in after < t ≤ until.", ref("Preview"))},
+                description="Nothing is created. `now`, a delay and an interval without anchor count from now.",
+                body="PreviewIn",
+            )
+        ),
+    )
+    async def preview(request: Request) -> Reply:
+        body, deep = await read_object(request)
+        now, errors = node.clock(), Errors(deep)
+        asked = read_preview(Fields(body, "", errors), now)
+        errors.check()
+        schedule = resolve(asked.schedule, now, now)
+        fires: list[dict[str, Any]] = []
+        after = now if asked.after is None else asked.after
+        if asked.after is None and isinstance(schedule, OneTime):
+            after = schedule.at - 1
+        while len(fires) < asked.count:
+            fire = next_after(schedule, after)
+            if fire is None or (asked.until is not None and fire > asked.until):
+                break
+            fires.append({"at": format_instant(fire), "local": _local(schedule, fire), "note": None})
+            after = fire
+            if len(fires) % BREATH == 0:
+                await asyncio.sleep(0)
+        return json_reply(200, {"fire_times": fires, "description": "", "warnings": []})
+
+    return [preview]
+
+
+def _local(schedule: Schedule, instant: Instant) -> str:
+    offset = timedelta(0)
+    if isinstance(schedule, Cron):
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=instant)
+        offset = moment.astimezone(load_zone(schedule.timezone)).utcoffset() or offset
+    return format_local(instant, offset)

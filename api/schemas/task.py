@@ -1,0 +1,177 @@
+"""The definition of a task in requests: created, or patched."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from taskscheduler.api.durations import LONGEST, format_duration
+from taskscheduler.api.schemas.fields import NOT_YET, Fields
+from taskscheduler.api.schemas.policies import CATCH_UP_SCHEMA, RETRY_SCHEMA, read_catch_up, read_retry
+from taskscheduler.api.schemas.schedule import SCHEMA as SCHEDULE_SCHEMA
+from taskscheduler.api.schemas.schedule import read_schedule
+from taskscheduler.api.schemas.shapes import ANY, DURATION, ID, Schema, array, ref, request, text, whole, words
+from taskscheduler.api.schemas.target import SCHEMA as TARGET_SCHEMA
+from taskscheduler.api.schemas.target import Forbidden, read_target
+from taskscheduler.domain.definition import PAYLOAD_LIMIT, CatchUp, Definition, DefinitionPatch
+from taskscheduler.domain.values import MINUTE, Instant
+
+TIMEOUT = 5 * MINUTE
+PRIORITY = 5
+LONGEST_NAME = 200
+MOST_TAGS = 16
+LONGEST_TAG = 100
+
+_NOT_YET = ("queue_timeout", "heartbeat_timeout")
+_OVERLAPS_NOT_YET = ("buffer_one", "buffer_all", "cancel_other", "allow_all")
+
+
+class NewTask(msgspec.Struct, frozen=True):
+    """A task to be made. `key` is the one of its own that a task in a batch may have."""
+
+    id: str | None
+    definition: Definition
+    key: str | None = None
+
+
+def read_new_task(fields: Fields, now: Instant, forbidden: Forbidden, *, in_batch: bool = False) -> NewTask:
+    """A task to be made; errors are collected in `fields.errors`."""
+    task = NewTask(
+        fields.id("id"),
+        Definition(
+            name=fields.text("name", 1, LONGEST_NAME, required=True) or "",
+            schedule=read_schedule(fields.object("schedule"), now),
+            target=read_target(fields.object("target", required=True), forbidden),
+            payload=fields.json("payload", PAYLOAD_LIMIT),
+            retry=read_retry(fields.object("retry")),
+            timeout=fields.duration("timeout", 1, LONGEST, TIMEOUT),
+            overlap=_overlap(fields),
+            catch_up=read_catch_up(fields.object("catch_up")),
+            priority=fields.integer("priority", 1, 9, PRIORITY),
+            tags=_tags(fields, {}),
+        ),
+        fields.take("idempotency_key") if in_batch else None,
+    )
+    fields.not_yet(*_NOT_YET)
+    fields.end()
+    return task
+
+
+def needs_base(body: dict[str, Any]) -> bool:
+    """Whether a patch can only be made whole by looking at the task: tags and catch-up are merged member by member."""
+    return isinstance(body.get("tags"), dict) or isinstance(body.get("catch_up"), dict)
+
+
+def read_patch(fields: Fields, now: Instant, forbidden: Forbidden, base: Definition | None) -> DefinitionPatch:
+    """A merge patch (RFC 7396) of a task, made whole with its definition; errors are collected in `fields.errors`."""
+    catch_up, tags = (CatchUp(), {}) if base is None else (base.catch_up, base.tags)
+    given: dict[str, Any] = {}
+    for name in ("name", "target"):
+        if name in fields:
+            fields.required(name)
+    if "name" in fields:
+        given["name"] = fields.text("name", 1, LONGEST_NAME) or ""
+    if "schedule" in fields:
+        given["schedule"] = read_schedule(fields.object("schedule"), now)
+    if "target" in fields:
+        given["target"] = read_target(fields.object("target"), forbidden)
+    if "payload" in fields:
+        given["payload"] = fields.json("payload", PAYLOAD_LIMIT)
+    if "retry" in fields:
+        given["retry"] = read_retry(fields.object("retry"))
+    if "timeout" in fields:
+        given["timeout"] = fields.duration("timeout", 1, LONGEST, TIMEOUT)
+    if "overlap" in fields:
+        given["overlap"] = _overlap(fields)
+    if "catch_up" in fields:
+        given["catch_up"] = read_catch_up(fields.object("catch_up"), catch_up)
+    if "priority" in fields:
+        given["priority"] = fields.integer("priority", 1, 9, PRIORITY)
+    if "tags" in fields:
+        given["tags"] = _tags(fields, tags)
+    fields.not_yet(*_NOT_YET)
+    fields.end()
+    return DefinitionPatch(**given)
+
+
+def _overlap(fields: Fields) -> Literal["skip"]:
+    value = fields.take("overlap")
+    if isinstance(value, str) and value in _OVERLAPS_NOT_YET:
+        fields.error("overlap", f"{value} {NOT_YET}; only skip is")
+    elif value is not None and value != "skip":
+        fields.error("overlap", "must be skip")
+    return "skip"
+
+
+def _tags(fields: Fields, base: dict[str, str]) -> dict[str, str]:
+    given = fields.object("tags")
+    if given is None:
+        return {}
+    tags = dict(base)
+    for key in given.names():
+        if not 1 <= len(key) <= LONGEST_TAG or ":" in key:
+            given.error(key, f"is no name of a tag: 1 to {LONGEST_TAG} characters, no colon")
+            given.take(key)
+        elif (value := given.text(key, 0, LONGEST_TAG)) is None:
+            tags.pop(key, None)
+        else:
+            tags[key] = value
+    if len(tags) > MOST_TAGS:
+        fields.error("tags", f"must be at most {MOST_TAGS}")
+    return tags
+
+
+TAGS_SCHEMA: Schema = {
+    "type": "object",
+    "maxProperties": MOST_TAGS,
+    "propertyNames": {"minLength": 1, "maxLength": LONGEST_TAG, "pattern": "^[^:]+$"},
+    "additionalProperties": {"type": ["string", "null"], "maxLength": LONGEST_TAG},
+    "examples": [{"team": "billing"}],
+}
+
+_NAME = text(1, LONGEST_NAME, examples=["Nightly report"])
+_OPTIONAL: dict[str, Schema] = {
+    "schedule": ref("ScheduleIn"),
+    "payload": {**ANY, "description": "Any JSON, at most 256 KiB encoded and nested 64 levels."},
+    "retry": ref("RetryIn"),
+    "timeout": {**DURATION, "default": format_duration(TIMEOUT), "description": "From claim to end of an attempt."},
+    "overlap": words("skip", default="skip", description="A fire time that comes while a run is active is skipped."),
+    "catch_up": ref("CatchUpIn"),
+    "priority": whole(1, 9, default=PRIORITY, description="1 is first."),
+    "tags": TAGS_SCHEMA,
+}
+_EXAMPLE = {
+    "name": "Nightly report",
+    "schedule": {"cron": "0 2 * * *", "timezone": "Europe/Berlin"},
+    "target": {"type": "http", "url": "https://example.com/jobs/report"},
+    "payload": {"format": "pdf"},
+    "retry": {"max_attempts": 5},
+    "tags": {"team": "billing"},
+}
+_REQUIRED = {"name": _NAME, "target": ref("TargetIn")}
+
+COMPONENTS: dict[str, Schema] = {
+    "ScheduleIn": SCHEDULE_SCHEMA,
+    "TargetIn": TARGET_SCHEMA,
+    "RetryIn": RETRY_SCHEMA,
+    "CatchUpIn": CATCH_UP_SCHEMA,
+    "TaskIn": request(
+        _REQUIRED, {"id": ID, **_OPTIONAL}, examples=[_EXAMPLE, {"name": "Now", "target": {"type": "noop"}}]
+    ),
+    "TaskInBatch": request(
+        _REQUIRED,
+        {"id": ID, "idempotency_key": text(1, 255, pattern="^[ -~]+$"), **_OPTIONAL},
+        examples=[{**_EXAMPLE, "idempotency_key": "report-2030-01-31"}],
+    ),
+    "BatchIn": request({"tasks": array(ref("TaskInBatch"), 1_000)}),
+    "EmptyIn": request({}, examples=[{}]),
+    "NoteIn": request({}, {"note": text(0, 1_000)}, examples=[{"note": "until the mail server is back"}]),
+    "TaskPatch": {
+        **request({}, _OPTIONAL),
+        "description": "A merge patch (RFC 7396): `schedule`, `target`, `payload` and `retry` are replaced whole, "
+        "`catch_up` and `tags` member by member; null gives the default back.",
+        "examples": [{"schedule": {"every": "1h"}}, {"tags": {"team": None}}],
+    },
+}
+COMPONENTS["TaskPatch"]["properties"] |= _REQUIRED

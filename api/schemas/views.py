@@ -1,0 +1,227 @@
+"""What replies look like, for OpenAPI; `render` makes them."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from taskscheduler.api.schemas.query import RUN_STATUSES, TASK_STATUSES
+from taskscheduler.api.schemas.shapes import (
+    ANY,
+    COUNT,
+    DURATION_OUT,
+    ID,
+    INSTANT,
+    TEXT,
+    Schema,
+    array,
+    nullable,
+    ref,
+    response,
+    whole,
+    words,
+)
+from taskscheduler.domain.events import RunCause
+from taskscheduler.domain.state import Counts
+
+_TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
+_PAYLOAD: Schema = {**ANY, "description": "As it was given."}
+
+_ERROR = response({"type": TEXT, "message": TEXT})
+_ATTEMPT = response(
+    {
+        "number": whole(1, 2**31),
+        "worker": TEXT,
+        "started_at": INSTANT,
+        "finished_at": nullable(INSTANT),
+        "outcome": nullable(words("succeeded", "failed", "timed_out", "lost", "cancelled")),
+        "error": nullable(ref("Error")),
+    },
+    description="One try of a run; `outcome` is null while it runs.",
+)
+_RUN: dict[str, Schema] = {
+    "id": ID,
+    "task_id": ID,
+    "nominal_at": {**nullable(INSTANT), "description": "When it should fire by the schedule."},
+    "nominal_until": {**nullable(INSTANT), "description": "The last of the fire times that this row stands for."},
+    "count": {**COUNT, "description": "How many fire times the row stands for."},
+    "scheduled_for": INSTANT,
+    "cause": words(*get_args(RunCause)),
+    "status": words(*RUN_STATUSES),
+    "reason": {**nullable(TEXT), "description": "Why it was skipped or failed, or who cancelled it."},
+    "attempts": array(ref("Attempt")),
+    "lateness_ms": {"type": ["integer", "null"], "description": "First start minus `scheduled_for`."},
+    "retry_of": nullable(ID),
+    "retry_at": {**nullable(INSTANT), "description": "When the next attempt may start."},
+    "finished_at": nullable(INSTANT),
+}
+_RESULT: dict[str, Schema] = {"result": {**ANY, "description": "What the target returned, at most 64 KiB."}}
+_SCHEDULE: Schema = {
+    "oneOf": [
+        response({"at": INSTANT}),
+        response({"delay": DURATION_OUT}),
+        response({"every": DURATION_OUT, "anchor": INSTANT}),
+        response({"cron": TEXT, "timezone": TEXT}),
+        {"type": "null"},
+    ],
+    "description": "null: once, when it was made.",
+}
+_TARGET: Schema = {
+    "oneOf": [
+        response({"type": {"const": "noop"}}),
+        response(
+            {
+                "type": {"const": "http"},
+                "url": TEXT,
+                "method": TEXT,
+                "headers": _TEXTS,
+                "body": ANY,
+                "expect": array({"type": ["integer", "string"]}),
+            }
+        ),
+        response({"type": {"const": "queue"}, "queue": ID, "kind": ID}),
+    ]
+}
+_TASK: dict[str, Schema] = {
+    "id": ID,
+    "name": TEXT,
+    "schedule": ref("Schedule"),
+    "target": ref("Target"),
+    "payload": _PAYLOAD,
+    "retry": ref("Retry"),
+    "timeout": DURATION_OUT,
+    "overlap": words("skip"),
+    "catch_up": ref("CatchUp"),
+    "priority": whole(1, 9),
+    "tags": _TEXTS,
+    "status": words(*TASK_STATUSES),
+    "revision": {**whole(1, 2**62), "description": "Counts the changes of the definition."},
+    "version": {**whole(1, 2**62), "description": "Counts all decisions."},
+    "created_at": INSTANT,
+    "updated_at": INSTANT,
+    "next_fire_at": nullable(INSTANT),
+    "last_run": {"anyOf": [ref("RunSummary"), {"type": "null"}]},
+    "counts": ref("Counts"),
+    "pause": {"anyOf": [ref("Pause"), {"type": "null"}]},
+}
+_EVENT: dict[str, Schema] = {
+    "type": {**TEXT, "examples": ["run.queued.v1"]},
+    "version": {**COUNT, "description": "The version of the task that the decision made."},
+    "time": INSTANT,
+    "actor": TEXT,
+    "cause": nullable(TEXT),
+    "data": {"type": "object", "description": "What the event says, by its type."},
+}
+
+
+def _page(item: str) -> Schema:
+    return response({"items": array(ref(item)), "next_cursor": nullable(TEXT)})
+
+
+COMPONENTS: dict[str, Schema] = {
+    "Error": _ERROR,
+    "Attempt": _ATTEMPT,
+    "RunSummary": response(_RUN, description="A run without its result."),
+    "Run": response({**_RUN, **_RESULT}, description="One firing of a task, or fire times that were skipped."),
+    "RunPage": _page("Run"),
+    "Schedule": _SCHEDULE,
+    "Target": _TARGET,
+    "Retry": response(
+        {
+            "max_attempts": whole(1, 100),
+            "backoff": words("exponential", "linear", "fixed"),
+            "initial": DURATION_OUT,
+            "multiplier": {"type": "number"},
+            "max": DURATION_OUT,
+            "jitter": {"type": "number"},
+            "max_elapsed": nullable(DURATION_OUT),
+            "give_up_on": array(TEXT),
+        }
+    ),
+    "CatchUp": response({"policy": words("all", "latest", "none"), "window": DURATION_OUT, "limit": COUNT}),
+    "Counts": response(
+        dict.fromkeys(Counts.__struct_fields__, COUNT),
+        description="`fired` counts runs made, `skipped` nominal times.",
+    ),
+    "Pause": response({"note": TEXT, "at": INSTANT, "by": TEXT}),
+    "Task": response(_TASK),
+    "StartedTask": response({**_TASK, "run_id": ID}, description="A task and the run that was just made."),
+    "TaskPage": _page("Task"),
+    "BatchResults": response(
+        {
+            "results": array(
+                {
+                    "oneOf": [
+                        response({"status": {"const": 201}, "task": ref("Task")}),
+                        response({"status": whole(400, 599), "error": ref("Problem")}),
+                    ]
+                }
+            )
+        },
+        description="One result for each task, in order.",
+    ),
+    "Event": response(_EVENT, description="One fact in the history of a task."),
+    "EventPage": _page("Event"),
+    "LiveEvent": response(
+        {"task_id": ID, **_EVENT, "gap": {"type": "boolean", "description": "Events before it were missed."}}
+    ),
+    "DeadLetter": response(
+        {**_RUN, **_RESULT, "task_name": TEXT, "tags": _TEXTS, "error": {"anyOf": [ref("Error"), {"type": "null"}]}},
+        description="A run that failed for good, with the name and tags that its task had then.",
+    ),
+    "DeadLetterPage": _page("DeadLetter"),
+    "Preview": response(
+        {
+            "fire_times": array(response({"at": INSTANT, "local": INSTANT, "note": nullable(TEXT)})),
+            "description": TEXT,
+            "warnings": array(TEXT),
+        }
+    ),
+    "Claims": response({"claims": array(ref("Claim"))}),
+    "Claim": response(
+        {
+            "token": {**TEXT, "description": "Cannot be guessed; needed for everything about the claim."},
+            "task_id": ID,
+            "run_id": ID,
+            "attempt": whole(1, 2**31),
+            "kind": ID,
+            "payload": _PAYLOAD,
+            "scheduled_for": INSTANT,
+            "deadline": {**INSTANT, "description": "The attempt times out then."},
+            "lease_until": {**INSTANT, "description": "The attempt is lost when nothing is heard by then."},
+        }
+    ),
+    "Beat": response(
+        {
+            "cancel_requested": {"type": "boolean", "description": "true: stop, the run was cancelled."},
+            "lease_until": INSTANT,
+        }
+    ),
+    "Empty": response({}),
+    "ReportResults": response(
+        {
+            "results": array(
+                {
+                    "oneOf": [
+                        response({"status": {"const": 200}}),
+                        response({"status": whole(400, 599), "error": ref("Problem")}),
+                    ]
+                }
+            )
+        },
+        description="One result for each outcome, in order.",
+    ),
+    "Problem": response(
+        {
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": TEXT,
+            "status": whole(400, 599),
+            "detail": TEXT,
+            "instance": {"type": "string", "format": "uri-reference"},
+        },
+        {
+            "errors": array(response({"pointer": TEXT, "detail": TEXT}), description="Everything that is wrong."),
+            "outcome": words("none", "unknown", description="`unknown`: the write may have happened."),
+        },
+        description="An error (RFC 9457).",
+    ),
+}
