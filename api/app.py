@@ -15,6 +15,7 @@ from taskscheduler.api.openapi import handlers as openapi_handlers
 from taskscheduler.api.problems import answer, instance_of, problem_of
 from taskscheduler.api.routes import actuator, batch, claims, events, runs, schedules, tasks
 from taskscheduler.api.settings import Settings
+from taskscheduler.api.tracing import begin_trace
 from taskscheduler.streams.dispatch.addresses import forbidden_literal
 
 Observe = Callable[[str, str, int, float], None]
@@ -68,6 +69,7 @@ class _App(Litestar):
 
     async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), 0
+        begin_trace(next((value.decode("latin-1") for key, value in scope["headers"] if key == b"traceparent"), None))
 
         async def watched(message: Message) -> None:
             nonlocal status

@@ -1,4 +1,4 @@
-"""Request headers with a meaning of their own: Idempotency-Key, If-Match, traceparent."""
+"""Request headers with a meaning of their own: Idempotency-Key and If-Match, and the ids made here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from litestar import Request
 
 from taskscheduler.api.problems import Problem
 from taskscheduler.api.schemas.fields import Errors
-from taskscheduler.api.tracing import trace_parent
 from taskscheduler.domain.ids import digest
 from taskscheduler.domain.messages import Key
 from taskscheduler.domain.values import Instant
@@ -21,7 +20,6 @@ LONGEST_KEY = 255
 _KEY = re.compile(rf"[\x20-\x7e]{{1,{LONGEST_KEY}}}")
 _TAGS = re.compile(r'\s*(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"\s*(?:,\s*(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"\s*)*')
 _REVISION = re.compile(r'(?<!W/)"r([1-9][0-9]{0,17})"')
-_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
@@ -64,18 +62,6 @@ def if_match(request: Request[Any, Any, Any]) -> list[int] | None:
     if not _TAGS.fullmatch(value):
         raise Problem("malformed", 'If-Match must be entity tags such as "r3", or *')
     return [int(revision) for revision in _REVISION.findall(value)] or [NO_REVISION]
-
-
-def trace_of(request: Request[Any, Any, Any]) -> str:
-    """The W3C trace context of the request, or a new one."""
-    value: str | None = request.headers.get("traceparent")
-    if value is not None and _TRACE.fullmatch(value):
-        return value
-    ours = trace_parent.get()
-    if ours is not None:
-        return ours
-    random = secrets.token_hex(24)
-    return f"00-{random[:32]}-{random[32:]}-00"
 
 
 def new_id(now: Instant) -> str:

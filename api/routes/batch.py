@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from taskscheduler.api import operations as op
 from taskscheduler.api.body import BATCH_LIMIT, read_object
-from taskscheduler.api.headers import KEY_HINT, id_of_key, idempotency_key, is_key, key_of, new_id, trace_of
+from taskscheduler.api.headers import KEY_HINT, id_of_key, idempotency_key, is_key, key_of, new_id
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem, problem_of
 from taskscheduler.api.reply import Reply, json_reply
@@ -20,6 +20,7 @@ from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.schemas.target import Forbidden
 from taskscheduler.api.schemas.task import read_new_task
+from taskscheduler.api.tracing import trace_parent
 from taskscheduler.commands.handler import Ask, Done
 from taskscheduler.domain.messages import Create
 
@@ -31,7 +32,7 @@ BREATH = 50
 def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
     """The route of batches."""
 
-    def ask(item: object, key: str | None, deep: bool, trace: str) -> Ask:
+    def ask(item: object, key: str | None, deep: bool, trace: str | None) -> Ask:
         errors = Errors(deep)
         if not isinstance(item, dict):
             errors.add("", "must be an object")
@@ -78,7 +79,7 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
         fields.end()
         key = idempotency_key(request, errors)
         errors.check()
-        trace = trace_of(request)
+        trace = trace_parent.get()
         results: list[dict[str, Any]] = [{}] * len(items)
         asks: list[Ask] = []
         places: list[int] = []

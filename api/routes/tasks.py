@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from taskscheduler.api import operations as op
 from taskscheduler.api import render
 from taskscheduler.api.body import PATCH_TYPES, read_object
-from taskscheduler.api.headers import id_of_key, idempotency_key, if_match, key_of, new_id, trace_of
+from taskscheduler.api.headers import id_of_key, idempotency_key, if_match, key_of, new_id
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem
 from taskscheduler.api.reply import Headers, Reply, json_reply
@@ -20,6 +20,7 @@ from taskscheduler.api.schemas.query import TASK_PARAMETERS, Query, read_task_fi
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.schemas.target import Forbidden
 from taskscheduler.api.schemas.task import needs_base, read_new_task, read_patch
+from taskscheduler.api.tracing import trace_parent
 from taskscheduler.commands.handler import Done
 from taskscheduler.domain.errors import RevisionMismatch, TaskGone, TaskNotFound
 from taskscheduler.domain.messages import Cancel, Command, Create, Delete, Key, Pause, Resume, Retry, Trigger, Update
@@ -80,7 +81,7 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
         task_id = new.id or (new_id(node.clock()) if given is None else id_of_key(given))
         if errors.late:
             errors.check(repeated=is_known(node, task_id, key))
-        done = await node.handler.handle(task_id, Create(new.definition), key=key, trace=trace_of(request))
+        done = await node.handler.handle(task_id, Create(new.definition), key=key, trace=trace_parent.get())
         content, headers = made(done)
         return json_reply(201, content, headers=headers + consistency(done.token))
 
@@ -158,7 +159,7 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
             if merged and match is None and base.exists:
                 match = base.revision
             try:
-                done = await node.handler.handle(task_id, update, key=key, if_match=match, trace=trace_of(request))
+                done = await node.handler.handle(task_id, update, key=key, if_match=match, trace=trace_parent.get())
             except RevisionMismatch:
                 if asked is not None:
                     raise
@@ -173,7 +174,7 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
         errors.check()
         asked = if_match(request)
         match = None if asked is None else _one_of(asked, node.handler.state(task_id))
-        done = await node.handler.handle(task_id, command, key=key, if_match=match, trace=trace_of(request))
+        done = await node.handler.handle(task_id, command, key=key, if_match=match, trace=trace_parent.get())
         return _changed(done, status)
 
     @delete(
