@@ -50,6 +50,23 @@ class Report(msgspec.Struct, frozen=True):
     retry_after: Millis | None = None
 
 
+class _Poll:
+    """A claim request under way. It ends when nobody waits for it any more: what it took would be in no hands."""
+
+    def __init__(self, task: asyncio.Task[list[Given]]) -> None:
+        self.task = task
+        self._waiting = 0
+
+    async def result(self) -> list[Given]:
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self.task)
+        finally:
+            self._waiting -= 1
+            if self._waiting == 0:
+                self.task.cancel()
+
+
 class QueueService:
     """What workers talk to. Any instance can serve any worker."""
 
@@ -69,7 +86,7 @@ class QueueService:
         self._tokens = tokens
         self._clock = clock
         self._seed = seed
-        self._polls: dict[str, asyncio.Task[list[Given]]] = {}
+        self._polls: dict[str, _Poll] = {}
         self._closing = asyncio.Event()
 
     def close(self) -> None:
@@ -96,10 +113,10 @@ class QueueService:
         request = request_hash(worker, request_id)
         poll = self._polls.get(request)
         if poll is None:
-            poll = asyncio.create_task(self._again_or_poll(queue, worker, kinds, max, wait, lease, request))
+            poll = _Poll(asyncio.create_task(self._again_or_poll(queue, worker, kinds, max, wait, lease, request)))
             self._polls[request] = poll
-            poll.add_done_callback(lambda _: self._polls.pop(request, None))
-        return await asyncio.shield(poll)
+            poll.task.add_done_callback(lambda _: self._polls.pop(request, None))
+        return await poll.result()
 
     async def heartbeat(self, token: str, progress: Json | None = None, key: Key | None = None) -> Beat:
         """Renew the lease. Raises ClaimUnknown, ClaimLost, Unavailable."""
