@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
-from contextvars import ContextVar
 from typing import Any, TextIO
 
 import msgspec
 import structlog
 
 from taskscheduler.api.settings import LogFormat, LogLevel
+from taskscheduler.api.tracing import trace_parent
 
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _SECRET = re.compile(r"(?i)(authorization|cookie|passw|secret|token|api[-_]?key|idempotency)")
 _MASK = "********"
 _CREDENTIALS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]+@")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_NOISY = ("asyncio", "httpx", "uvicorn.access")
-
-trace_parent: ContextVar[str | None] = ContextVar("trace_parent", default=None)
-"""The W3C traceparent of the request that is being served."""
+_NOISY = ("asyncio", "uvicorn")
 
 Event = MutableMapping[str, Any]
-
-
-def begin_trace(header: str | None) -> str:
-    """Take over the trace of a request, or begin one when its `traceparent` is missing or malformed; returns ours."""
-    match = _TRACEPARENT.fullmatch(header) if header is not None and len(header) <= 128 else None
-    trace_id, flags = (match[1], match[3]) if match else (secrets.token_hex(16), "00")
-    ours = f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
-    trace_parent.set(ours)
-    return ours
 
 
 def configure(format: LogFormat = "auto", level: LogLevel = "info", stream: TextIO | None = None) -> None:

@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
+
 from taskscheduler.client.clock import Clock
 from taskscheduler.client.duration import Duration, seconds
 from taskscheduler.client.execution import Handler
@@ -73,6 +75,21 @@ class Worker:
             return function
 
         return register
+
+    def configure(
+        self, *, base_url: str | None = None, queue: str | None = None, concurrency: int | None = None
+    ) -> None:
+        """Change, before it runs, where the worker pulls from and how much at a time; None leaves a thing as it is."""
+        if concurrency is not None and concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}, and must be 1 or more")
+        self._plan = msgspec.structs.replace(
+            self._plan,
+            base_url=self.base_url if base_url is None else checked_url(base_url),
+            queue=self.queue if queue is None else queue,
+            concurrency=self._plan.concurrency if concurrency is None else concurrency,
+        )
+        self.base_url = self._plan.base_url
+        self.queue = self._plan.queue
 
     def run_forever(self) -> None:
         """Run until SIGTERM or SIGINT: the first lets running handlers finish, a second one ends at once."""

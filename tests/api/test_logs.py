@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from taskscheduler.api.logs import begin_trace, configure, trace_parent
+from taskscheduler.api.logs import configure
+from taskscheduler.api.tracing import begin_trace, trace_parent
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -1,0 +1,133 @@
+"""The options that describe a schedule and a task, as fields of a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from taskscheduler.api.cli.common import instant, json_value, pairs
+from taskscheduler.api.cli.errors import UsageError
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """When to run; without any of these, now and once."""
+
+    at: Annotated[str | None, Parameter(help="Once, at this instant: 2030-01-31T08:00:00Z.")] = None
+    delay: Annotated[str | None, Parameter(help="Once, after this long: 90s, 1h30m, PT2H.")] = None
+    every: Annotated[str | None, Parameter(help="Again and again, this far apart.")] = None
+    anchor: Annotated[str | None, Parameter(help="With --every: an instant from which the steps are counted.")] = None
+    cron: Annotated[str | None, Parameter(help="By a cron expression of five or six fields: '0 2 * * *'.")] = None
+    timezone: Annotated[str | None, Parameter(help="With --cron: the zone, such as Europe/Berlin (default UTC).")] = (
+        None
+    )
+
+    def schedule(self) -> dict[str, Any] | None:
+        """The schedule, or None when no option says anything. Raises UsageError."""
+        kinds = {"at": self.at, "delay": self.delay, "every": self.every, "cron": self.cron}
+        given = [f"--{kind}" for kind, value in kinds.items() if value is not None]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} exclude each other: a task has one schedule")
+        if self.anchor is not None and self.every is None:
+            raise UsageError("--anchor goes with --every")
+        if self.timezone is not None and self.cron is None:
+            raise UsageError("--timezone goes with --cron")
+        if self.at is not None:
+            return {"at": instant(self.at, "--at")}
+        if self.delay is not None:
+            return {"delay": self.delay}
+        if self.every is not None:
+            anchor = instant(self.anchor, "--anchor")
+            return {"every": self.every} if anchor is None else {"every": self.every, "anchor": anchor}
+        if self.cron is not None:
+            return {"cron": self.cron} if self.timezone is None else {"cron": self.cron, "timezone": self.timezone}
+        return None
+
+
+NO_SCHEDULE = ScheduleOptions()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TaskOptions(ScheduleOptions):
+    """What to run, when and how."""
+
+    http: Annotated[str | None, Parameter(help="Call this URL.")] = None
+    method: Annotated[str | None, Parameter(help="With --http: the method (default POST).")] = None
+    header: Annotated[
+        list[str] | None, Parameter(negative="", help="With --http: a header, name=value; repeatable.")
+    ] = None
+    queue: Annotated[str | None, Parameter(help="Give it to a worker of this queue.")] = None
+    kind: Annotated[str | None, Parameter(help="With --queue: the handler that is to run it.")] = None
+    noop: Annotated[bool, Parameter(negative="", show_default=False, help="Do nothing, successfully.")] = False
+    payload: Annotated[str | None, Parameter(help="JSON, or @file, or @- for standard input.")] = None
+    tag: Annotated[list[str] | None, Parameter(negative="", help="A tag, key=value; repeatable.")] = None
+    priority: Annotated[int | None, Parameter(help="1 (first) to 9, default 5.")] = None
+    timeout: Annotated[str | None, Parameter(help="How long an attempt may take, from its claim to its end.")] = None
+    retry: Annotated[str | None, Parameter(help="The retry policy: JSON or @file.")] = None
+    max_attempts: Annotated[int | None, Parameter(help="How often a run is tried, the first time included.")] = None
+    catch_up: Annotated[
+        Literal["all", "latest", "none"] | None, Parameter(help="Which of the fire times missed meanwhile still run.")
+    ] = None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of the request that these options set. Raises UsageError."""
+        found: dict[str, Any] = {}
+        if (schedule := self.schedule()) is not None:
+            found["schedule"] = schedule
+        if (target := self.target()) is not None:
+            found["target"] = target
+        if self.payload is not None:
+            found["payload"] = json_value(self.payload, "--payload")
+        if self.tag is not None:
+            found["tags"] = pairs(self.tag)
+        if self.priority is not None:
+            found["priority"] = self.priority
+        if self.timeout is not None:
+            found["timeout"] = self.timeout
+        if (retry := self._retry()) is not None:
+            found["retry"] = retry
+        if self.catch_up is not None:
+            found["catch_up"] = {"policy": self.catch_up}
+        return found
+
+    def target(self) -> dict[str, Any] | None:
+        """The target, or None when no option says anything. Raises UsageError."""
+        given = [name for name, is_set in self._targets() if is_set]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} exclude each other: a task has one target")
+        if self.http is None and (self.method is not None or self.header is not None):
+            raise UsageError("--method and --header go with --http")
+        if self.queue is None and self.kind is not None:
+            raise UsageError("--kind goes with --queue")
+        if self.noop:
+            return {"type": "noop"}
+        if self.http is not None:
+            target: dict[str, Any] = {"type": "http", "url": self.http}
+            if self.method is not None:
+                target["method"] = self.method
+            if self.header is not None:
+                target["headers"] = pairs(self.header, "header")
+            return target
+        if self.queue is not None:
+            if self.kind is None:
+                raise UsageError("--queue goes with --kind, which names the worker's handler")
+            return {"type": "queue", "queue": self.queue, "kind": self.kind}
+        return None
+
+    def _targets(self) -> tuple[tuple[str, bool], ...]:
+        return ("--http", self.http is not None), ("--queue", self.queue is not None), ("--noop", self.noop)
+
+    def _retry(self) -> dict[str, Any] | None:
+        retry = None if self.retry is None else json_value(self.retry, "--retry")
+        if retry is not None and not isinstance(retry, dict):
+            raise UsageError('--retry: write it as {"max_attempts": 3}')
+        if self.max_attempts is None:
+            return retry
+        return {**(retry or {}), "max_attempts": self.max_attempts}
+
+
+NOTHING = TaskOptions()

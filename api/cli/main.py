@@ -1,0 +1,92 @@
+"""The commands there are, and what becomes of what goes wrong in one: a line on standard error and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cyclopts import App, CycloptsError
+
+from taskscheduler.api.cli.errors import FAILED, INTERRUPTED, OK, USAGE, Failed, exit_code, explain
+
+_MODULES = "taskscheduler.api.cli."
+
+
+def _release() -> str:
+    from importlib.metadata import version
+
+    return f"taskscheduler {version('taskscheduler')}"
+
+
+def build() -> App:
+    """The whole command line; each command's module is imported when the command is used."""
+    app = App(
+        name="taskscheduler",
+        help="A durable scheduler: tasks that run once, every so often or by cron, and are never lost.",
+        version=_release,
+        help_format="plaintext",
+    )
+    task = App(name="task", help="Create, look at and change tasks.")
+    schedule = App(name="schedule", help="Look at schedules.")
+    config = App(name="config", help="Look at the settings of the server.")
+    for group in (task, schedule, config):
+        app.command(group)
+    for parent, name, target, help in _COMMANDS:
+        group = {"": app, "task": task, "schedule": schedule, "config": config}[parent]
+        group.command(_MODULES + target, name=name, help=help)
+    return app
+
+
+_COMMANDS = (
+    ("", "serve", "serve:serve", "Run the server until SIGTERM or Ctrl-C."),
+    ("", "worker", "work:worker", "Run a worker that pulls from a queue."),
+    ("", "doctor", "doctor:doctor", "Check this machine, the settings and the data directory."),
+    ("", "completion", "completion:completion", "Print or install completion for bash, zsh or fish."),
+    ("task", "create", "create:create", "Create a task."),
+    ("task", "update", "create:update", "Change the definition of a task."),
+    ("task", "get", "tasks:get", "Show a task."),
+    ("task", "list", "tasks:list_tasks", "List tasks."),
+    ("task", "cancel", "tasks:cancel", "Cancel a task and its active runs at once."),
+    ("task", "pause", "tasks:pause", "Let nothing fire until resumed."),
+    ("task", "resume", "tasks:resume", "End a pause; what passed meanwhile is not caught up."),
+    ("task", "trigger", "tasks:trigger", "Run a task now, whatever its schedule says."),
+    ("task", "retry", "tasks:retry", "Run the last failed run of a task again."),
+    ("task", "delete", "tasks:delete", "Delete a task; its history is kept for a while."),
+    ("task", "runs", "history:runs", "List the runs of a task, newest first."),
+    ("task", "events", "history:events", "List what happened to a task."),
+    ("task", "watch", "history:watch", "Show events as they happen, of one task or of all."),
+    ("schedule", "preview", "schedules:preview", "Show when a schedule would fire."),
+    ("config", "show", "configuration:show", "Show every setting, its value and where that comes from."),
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns its exit code."""
+    app = build()
+    try:
+        result: Any = app(arguments, exit_on_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError:
+        return USAGE  # said already
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has enough; what is still buffered must not raise again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Failed as failure:
+        return failure.code
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        sys.stderr.write(f"taskscheduler: {explain(error)}\n")
+        return code
+    return result if isinstance(result, int) else OK
+
+
+def main() -> None:
+    """Entry point of the `taskscheduler` script."""
+    raise SystemExit(run(sys.argv[1:]))

@@ -1,0 +1,92 @@
+"""What a table shows of each kind of thing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskscheduler.api.cli.output import Columns
+
+TASK: Columns = {
+    "id": lambda task: task.id,
+    "name": lambda task: task.name,
+    "status": lambda task: task.status,
+    "schedule": lambda task: schedule_text(task.schedule),
+    "target": lambda task: target_text(task.target),
+    "payload": lambda task: task.payload,
+    "next fire": lambda task: task.next_fire_at,
+    "last run": lambda task: last_run_text(task.last_run),
+    "fired": lambda task: task.counts.fired,
+    "succeeded": lambda task: task.counts.succeeded,
+    "failed": lambda task: task.counts.failed,
+    "skipped": lambda task: task.counts.skipped,
+    "paused": lambda task: task.pause and f"since {task.pause.at} by {task.pause.by}: {task.pause.note or ''}",
+    "tags": lambda task: task.tags,
+    "priority": lambda task: task.priority,
+    "timeout": lambda task: task.timeout,
+    "created": lambda task: task.created_at,
+    "updated": lambda task: task.updated_at,
+    "revision": lambda task: task.revision,
+}
+
+TASKS: Columns = {
+    **{name: TASK[name] for name in ("id", "name", "status", "schedule", "target", "next fire")},
+    "last run": lambda task: task.last_run.status if task.last_run else "",
+    "tags": TASK["tags"],
+}
+
+RUNS: Columns = {
+    "id": lambda run: run.id,
+    "status": lambda run: run.status,
+    "cause": lambda run: run.cause,
+    "scheduled for": lambda run: run.scheduled_for,
+    "late ms": lambda run: run.lateness_ms,
+    "attempts": lambda run: len(run.attempts),
+    "reason": lambda run: run.reason,
+    "error": lambda run: last_error(run),
+}
+
+EVENTS: Columns = {
+    "version": lambda event: event.version,
+    "time": lambda event: event.time,
+    "type": lambda event: event.type,
+    "actor": lambda event: event.actor,
+    "data": lambda event: event.data,
+}
+
+FIRE_TIMES: Columns = {
+    "at": lambda fire: fire.at,
+    "local": lambda fire: fire.local,
+    "note": lambda fire: fire.note,
+}
+
+
+def schedule_text(schedule: dict[str, Any] | None) -> str:
+    """A schedule in a few words."""
+    if schedule is None:
+        return "now"
+    if "cron" in schedule:
+        return f"{schedule['cron']} {schedule.get('timezone', 'UTC')}"
+    return " ".join(f"{kind} {value}" for kind, value in schedule.items())
+
+
+def target_text(target: dict[str, Any]) -> str:
+    """A target in a few words."""
+    kind = target.get("type", "")
+    if kind == "http":
+        return f"{target.get('method', 'POST')} {target.get('url', '')}"
+    if kind == "queue":
+        return f"queue {target.get('queue', '')}/{target.get('kind', '')}"
+    return str(kind)
+
+
+def last_run_text(run: Any) -> str:
+    """The last run in a few words."""
+    if run is None:
+        return ""
+    return " ".join(part for part in (run.status, run.id, run.reason, last_error(run)) if part)
+
+
+def last_error(run: Any) -> str:
+    """The error of the last attempt, if it had one."""
+    error = run.attempts[-1].error if run.attempts else None
+    return "" if error is None else f"{error.type}: {error.message}"

@@ -1,0 +1,51 @@
+"""Waiting for a run to end."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from taskscheduler.api.cli.common import Common
+from taskscheduler.api.cli.errors import Failed
+from taskscheduler.api.cli.output import say, show
+from taskscheduler.api.cli.views import RUNS
+
+if TYPE_CHECKING:
+    from taskscheduler.client import Client, Run
+
+_ENDED = ("succeeded", "failed", "cancelled", "skipped")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+
+
+def wait_for_first_run(client: Client, task_id: str, common: Common) -> None:
+    """Show the first run of a task once it has ended. Raises Failed when it did not succeed, or there will be none."""
+    pause = _FIRST_PAUSE
+    say(f"task {task_id} is created; waiting for its first run")
+    while True:
+        oldest = client.runs(task_id, limit=200).items[-1:]
+        if oldest:
+            wait_for_run(client, task_id, oldest[0].id, common)
+            return
+        if client.get_task(task_id).status == "cancelled":
+            say(f"task {task_id} was cancelled")
+            raise Failed
+        pause = _rest(pause)
+
+
+def wait_for_run(client: Client, task_id: str, run_id: str, common: Common) -> None:
+    """Show a run once it has ended. Raises Failed when it did not succeed."""
+    pause = _FIRST_PAUSE
+    while (run := client.run(task_id, run_id)).status not in _ENDED:
+        pause = _rest(pause)
+    _conclude(run, common)
+
+
+def _conclude(run: Run, common: Common) -> None:
+    show(run, {**RUNS, "result": lambda one: one.result}, common.output)
+    if run.status != "succeeded":
+        raise Failed
+
+
+def _rest(pause: float) -> float:
+    time.sleep(pause)
+    return min(2 * pause, _LONGEST_PAUSE)

@@ -1,0 +1,38 @@
+"""The W3C trace that a request belongs to, for its log lines and its decisions."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from contextvars import ContextVar
+from typing import Any
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+
+trace_parent: ContextVar[str | None] = ContextVar("trace_parent", default=None)
+"""The traceparent of what is being served: its trace id, and a span id of ours."""
+
+
+def begin_trace(header: str | None) -> str:
+    """Take over the trace of a request, or begin one when its `traceparent` is missing or malformed; returns ours."""
+    match = _TRACEPARENT.fullmatch(header) if header is not None and len(header) <= 128 else None
+    trace_id, flags = (match[1], match[3]) if match else (secrets.token_hex(16), "00")
+    ours = f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
+    trace_parent.set(ours)
+    return ours
+
+
+class Traced:
+    """An ASGI application around another: each request begins a trace or goes on with its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            headers: Any = scope["headers"]
+            begin_trace(next((value.decode("latin-1") for key, value in headers if key == b"traceparent"), None))
+        await self._app(scope, receive, send)
