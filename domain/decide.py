@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -12,9 +12,10 @@ from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import Definition
 from taskscheduler.domain.draft import Draft, tzdata_of
+from taskscheduler.domain.evolve import KEY_LIFETIME
 from taskscheduler.domain.schedule import first_fire, resolve
-from taskscheduler.domain.settle import catch_up, drop_backlog, fail_attempt, lose, plan_retention, settle
-from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Attempt, Run, Task, UsedKey
+from taskscheduler.domain.settle import catch_up, drop_owed, fail_attempt, lose, plan_retention, settle
+from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Released, Run, Task, UsedKey
 from taskscheduler.domain.values import Instant
 
 MAX_KEYS = 2_000
@@ -50,6 +51,13 @@ class _Reply:
         self.refused: errors.DomainError | None = None
 
 
+class _Past(NamedTuple):
+    """How an attempt ended, and whether its holder has reported since."""
+
+    outcome: str
+    reported: bool
+
+
 def decide(task: Task, command: msg.Command, context: msg.Context, policy: msg.Policy) -> Decided:
     """Settle what is due, then apply the command. Raises a DomainError when it is refused."""
     key = context.key
@@ -60,9 +68,9 @@ def decide(task: Task, command: msg.Command, context: msg.Context, policy: msg.P
     draft, reply = Draft(task, context, policy), _Reply()
     settle(draft)
     _apply(draft, command, context, reply)
-    if key is not None:
-        if len(draft.task.keys) >= MAX_KEYS:
-            raise errors.TooManyKeys(f"this task remembers {MAX_KEYS} Idempotency-Keys; try again tomorrow or without")
+    # A refusal is no result to repeat, and a sign of life is the same however often it comes.
+    if key is not None and reply.refused is None and not isinstance(command, msg.Renew):
+        _room_for_a_key(draft)
         verb = type(command).__name__.lower()
         draft.add(ev.KeyUsed(at=draft.now, key=key.key, fingerprint=key.fingerprint, verb=verb, run_id=reply.run_id))
     if draft.events:
@@ -170,7 +178,7 @@ def _update(draft: Draft, definition: Definition, command: msg.Update) -> None:
     if changed == definition:
         return
     if rescheduled:
-        drop_backlog(draft)
+        drop_owed(draft)
     draft.add(
         ev.TaskUpdated(
             at=draft.now,
@@ -183,14 +191,16 @@ def _update(draft: Draft, definition: Definition, command: msg.Update) -> None:
 
 
 def _end(draft: Draft, actor: str) -> None:
-    """Cancel what runs and account for what would still have been caught up."""
+    """Cancel what runs and account for what has come but did not run."""
     for run_id in sorted(draft.task.runs):
         draft.add(ev.RunCancelled(at=draft.now, run_id=run_id, by=actor))
-    drop_backlog(draft)
+    drop_owed(draft)
 
 
 def _retry(draft: Draft) -> str:
     last = draft.task.last_run
+    if last is not None and last.status == "skipped":
+        last = draft.task.last_finished or last
     if last is None or last.status != "failed":
         said = "it has no run" if last is None else f"its last run is {last.status}"
         raise errors.WrongState(f"only a failed run can be retried: {said}")
@@ -201,6 +211,12 @@ def _retry(draft: Draft) -> str:
 def _room_for_a_run(task: Task) -> None:
     if len(task.runs) >= MAX_ACTIVE_RUNS:
         raise errors.WrongState(f"the task has {MAX_ACTIVE_RUNS} active runs; wait for some to end or cancel it")
+
+
+def _room_for_a_key(draft: Draft) -> None:
+    used = draft.task.keys
+    if len(used) >= MAX_KEYS and sum(k.at > draft.now - KEY_LIFETIME for k in used.values()) >= MAX_KEYS:
+        raise errors.TooManyKeys(f"this task remembers {MAX_KEYS} Idempotency-Keys; try later or without one")
 
 
 def _claim(draft: Draft, command: msg.Claim, reply: _Reply) -> None:
@@ -227,9 +243,9 @@ def _claim(draft: Draft, command: msg.Claim, reply: _Reply) -> None:
 
 
 def _renew(draft: Draft, command: msg.Renew, reply: _Reply) -> None:
-    until = draft.task.released.get(command.token_hash)
-    if until is not None:
-        reply.cancel_requested, reply.lease_until = True, until
+    released = _released(draft.task, command.run_id, command.number, command.token_hash)
+    if released is not None:
+        reply.cancel_requested, reply.lease_until = True, released.until
         return
     attempt = _held(draft.task, command.run_id, command.number, command.token_hash).attempts[-1]
     reply.lease_until = attempt.lease_until
@@ -249,14 +265,14 @@ def _renew(draft: Draft, command: msg.Renew, reply: _Reply) -> None:
 
 
 def _complete(draft: Draft, command: msg.Complete, reply: _Reply) -> None:
-    attempt = _past_attempt(draft.task, command.run_id, command.number, command.token_hash)
-    if attempt is not None:
-        if attempt.outcome == "succeeded":
+    past = _past_attempt(draft.task, command.run_id, command.number, command.token_hash)
+    if past is not None:
+        if past.outcome == "succeeded":
             return
         late = ev.ReportedLate(
             at=draft.now, run_id=command.run_id, number=command.number, outcome="succeeded", result=command.result
         )
-        reply.refused = _evidence(draft, attempt, late)
+        reply.refused = _evidence(draft, past, late)
         return
     run = _held(draft.task, command.run_id, command.number, command.token_hash)
     draft.add(ev.AttemptSucceeded(at=draft.now, run_id=run.id, number=command.number, result=command.result))
@@ -266,35 +282,41 @@ def _fail(draft: Draft, command: msg.Fail, reply: _Reply) -> None:
     error = command.error
     if len(error.message) > ERROR_MESSAGE_LIMIT:
         error = ev.Error(error.type, error.message[: ERROR_MESSAGE_LIMIT - 1] + "…")
-    attempt = _past_attempt(draft.task, command.run_id, command.number, command.token_hash)
-    if attempt is not None:
-        if attempt.outcome == "failed":
+    past = _past_attempt(draft.task, command.run_id, command.number, command.token_hash)
+    if past is not None:
+        if past.outcome == "failed":
             return
         late = ev.ReportedLate(
             at=draft.now, run_id=command.run_id, number=command.number, outcome="failed", error=error
         )
-        reply.refused = _evidence(draft, attempt, late)
+        reply.refused = _evidence(draft, past, late)
         return
     run = _held(draft.task, command.run_id, command.number, command.token_hash)
     fail_attempt(draft, run, "failed", error, retryable=command.retryable, retry_after=command.retry_after)
 
 
-def _evidence(draft: Draft, attempt: Attempt, late: ev.ReportedLate) -> errors.ClaimLost:
-    """Keep the first late report; a repeated report of the same outcome is no news."""
-    if not attempt.late_report:
+def _evidence(draft: Draft, past: _Past, late: ev.ReportedLate) -> errors.ClaimLost:
+    """Keep the first late report; a repeated one is no news."""
+    if not past.reported:
         draft.add(late)
-    return errors.ClaimLost(f"the attempt has ended as {attempt.outcome}; what was reported is kept as evidence only")
+    return errors.ClaimLost(f"the attempt has ended as {past.outcome}; what was reported is kept as evidence only")
 
 
-def _past_attempt(task: Task, run_id: str, number: int, token_hash: str) -> Attempt | None:
+def _past_attempt(task: Task, run_id: str, number: int, token_hash: str) -> _Past | None:
     run = task.runs.get(run_id)
     if run is None:
         last = task.last_finished
         run = last if last is not None and last.id == run_id else None
     for attempt in run.attempts if run is not None else ():
         if attempt.number == number and attempt.token_hash == token_hash and attempt.outcome is not None:
-            return attempt
-    return None
+            return _Past(attempt.outcome, attempt.late_report)
+    return None if _released(task, run_id, number, token_hash) is None else _Past("cancelled", False)
+
+
+def _released(task: Task, run_id: str, number: int, token_hash: str) -> Released | None:
+    released = task.released.get(run_id)
+    holds = released is not None and released.number == number and released.token_hash == token_hash
+    return released if holds else None
 
 
 def _held(task: Task, run_id: str, number: int, token_hash: str) -> Run:

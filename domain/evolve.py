@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from taskscheduler.domain import events as ev
-from taskscheduler.domain.state import Attempt, Counts, Pause, Run, Task, UsedKey, run_due
+from taskscheduler.domain.state import Attempt, Counts, Pause, Released, Run, Task, UsedKey, run_due
 from taskscheduler.domain.values import DAY
 
 KEY_LIFETIME = 2 * DAY
@@ -86,7 +86,7 @@ def _queued(task: Task, e: ev.RunQueued) -> Task:
 
 def _skipped(task: Task, e: ev.FiresSkipped) -> Task:
     counts = replace(task.counts, skipped=task.counts.skipped + e.count)
-    return replace(task, counts=counts, last_run_id=e.run_id, last_finished=skipped_run(e))
+    return replace(task, counts=counts, last_run_id=e.run_id, last_skipped=skipped_run(e))
 
 
 def skipped_run(e: ev.FiresSkipped) -> Run:
@@ -165,8 +165,8 @@ def _run_cancelled(task: Task, e: ev.RunCancelled) -> Task:
     attempt = run.active_attempt
     if attempt is not None:
         # Their holders still have to be told; after the end of the lease nobody asks any more.
-        released = {token: until for token, until in released.items() if until > e.at}
-        released[attempt.token_hash] = attempt.lease_until
+        released = {run_id: held for run_id, held in released.items() if held.until > e.at}
+        released[run.id] = Released(attempt.number, attempt.token_hash, attempt.lease_until)
         run = _end_attempt(run, e.at, "cancelled", None)
     run = replace(run, status="cancelled", reason=e.by, retry_at=None, available_at=None, finished_at=e.at)
     task = _finish(task, run, replace(task.counts, cancelled=task.counts.cancelled + 1))
@@ -179,7 +179,10 @@ def _reported_late(task: Task, e: ev.ReportedLate) -> Task:
         return _with_run(task, _mark_late(run, e.number))
     last = task.last_finished
     if last is not None and last.id == e.run_id:
-        return replace(task, last_finished=_mark_late(last, e.number))
+        task = replace(task, last_finished=_mark_late(last, e.number))
+    if e.run_id in task.released:
+        released = {run_id: held for run_id, held in task.released.items() if run_id != e.run_id}
+        task = replace(task, released=released)
     return task
 
 
@@ -214,8 +217,7 @@ def _finish(task: Task, run: Run, counts: Counts) -> Task:
     if run.id in dues:
         dues = dues.copy()
         del dues[run.id]
-    last = run if run.id == task.last_run_id else task.last_finished
-    return replace(task, runs=runs, dues=dues, counts=counts, last_finished=last)
+    return replace(task, runs=runs, dues=dues, counts=counts, last_finished=run)
 
 
 def _end_attempt(run: Run, at: int, outcome: Any, error: ev.Error | None) -> Run:

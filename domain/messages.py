@@ -116,18 +116,5 @@ class Lose(msgspec.Struct, frozen=True):
 
 
 Command: TypeAlias = (
-    Create
-    | Update
-    | Cancel
-    | Delete
-    | Pause
-    | Resume
-    | Trigger
-    | Retry
-    | Wake
-    | Claim
-    | Renew
-    | Complete
-    | Fail
-    | Lose
+    Create | Update | Cancel | Delete | Pause | Resume | Trigger | Retry | Wake | Claim | Renew | Complete | Fail | Lose
 )

@@ -6,6 +6,8 @@ update or a pause that arrives between due and trigger would make a fire vanish.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from taskscheduler.domain import events as ev
 from taskscheduler.domain.draft import Draft, ended, tzdata_of
 from taskscheduler.domain.retry import GiveUp, after_failure
@@ -46,14 +48,19 @@ def catch_up(draft: Draft) -> None:
     _advance(draft, schedule, task.next_fire, rest)
 
 
-def drop_backlog(draft: Draft) -> None:
-    """Account for what will not be caught up any more, because the schedule ends or changes."""
+def drop_owed(draft: Draft) -> None:
+    """Account for fire times that have come but will not run any more, because the schedule ends or changes."""
     task = draft.task
-    if task.backlog is None or task.definition is None:
+    if task.definition is None:
         return
     schedule = task.definition.schedule
-    _skip(draft, schedule, [(task.backlog.next, task.backlog.until, "missed")])
-    _advance(draft, schedule, task.next_fire, None)
+    if task.backlog is not None:
+        _skip_range(draft, schedule, task.backlog.next, task.backlog.until, "missed")
+        _advance(draft, schedule, task.next_fire, None)
+    elif task.pause is not None and task.next_fire is not None and task.next_fire <= draft.now:
+        # Settling leaves only the fire time of a one-time task to wait for the end of a pause.
+        _skip_one(draft, task.next_fire, "paused")
+        _advance(draft, schedule, None, None)
 
 
 def plan_retention(draft: Draft) -> None:
@@ -63,7 +70,7 @@ def plan_retention(draft: Draft) -> None:
         due = task.deleted_at + draft.policy.keep_deleted
         if task.expire_at is None or task.expire_at != due:
             draft.add(ev.RetentionPlanned(at=draft.now, expire_at=due))
-    elif task.expire_at is None and ended(task) != draft.ended_before:
+    elif task.definition is not None and task.expire_at is None and ended(task) > draft.ended_before:
         draft.add(ev.RetentionPlanned(at=draft.now, expire_at=draft.now + draft.policy.keep_runs))
 
 
@@ -146,18 +153,21 @@ def _settle_fires(draft: Draft) -> None:
         return
     after = next_after(schedule, now)
     if task.pause is not None:
-        _skip(draft, schedule, [(task.next_fire, now + 1, "paused")])
+        _skip_range(draft, schedule, task.next_fire, now + 1, "paused")
         _advance(draft, schedule, after, task.backlog)
         return
     skips, backlog, fire = _plan(task, now, draft.policy.late_after)
-    _skip(draft, schedule, [skip for skip in skips if skip[2] != "overlap"])
-    if backlog is not None:
-        _advance(draft, schedule, after, backlog)
-    else:
-        if fire is not None:
-            draft.queue(fire[1], fire[0])
-        _skip(draft, schedule, [skip for skip in skips if skip[2] == "overlap"])
-        _advance(draft, schedule, after, task.backlog)
+    counted = _counted(schedule, skips)
+    rows = sum(skip.times for skip in counted)
+    for skip in counted:
+        if skip.reason != "overlap":
+            _skip(draft, schedule, skip, rows)
+    if fire is not None:
+        draft.queue(fire[1], fire[0])
+    for skip in counted:
+        if skip.reason == "overlap":
+            _skip(draft, schedule, skip, rows)
+    _advance(draft, schedule, after, backlog)
 
 
 _Skip = tuple[Instant, Instant, ev.SkipReason]
@@ -166,7 +176,7 @@ _Skip = tuple[Instant, Instant, ev.SkipReason]
 def _plan(
     task: Task, now: Instant, late_after: Millis
 ) -> tuple[list[_Skip], ev.Backlog | None, tuple[Instant, ev.RunCause] | None]:
-    """What becomes of the nominal times from `next_fire` to now: skips, a backlog, at most one run at once."""
+    """What becomes of the nominal times from `next_fire` to now: skips, the backlog, at most one run at once."""
     assert task.definition is not None and task.next_fire is not None
     schedule, policy = task.definition.schedule, task.definition.catch_up
     start, end = task.next_fire, now + 1
@@ -178,7 +188,8 @@ def _plan(
     fire: tuple[Instant, ev.RunCause] | None = None
     if start < late:
         missed_end = late
-        oldest = now - policy.window
+        # What is not missed yet is not outside the window either, however short that is.
+        oldest = min(now - policy.window, late)
         if policy.policy == "none":
             skips.append((start, missed_end, "missed"))
         elif policy.policy == "latest":
@@ -192,30 +203,37 @@ def _plan(
                 else:
                     fire = (last, "catch_up")
         else:
-            first = _last_n_start(schedule, max(start, oldest), end, policy.limit)
-            skips.append((start, min(oldest, end), "outside_window"))
-            if first is None:
-                skips.append((max(start, oldest), missed_end, "missed"))
-            else:
-                skips.append((max(start, oldest), first, "missed"))
-                if task.backlog is None:
-                    return skips, ev.Backlog(first, end), None
-                return skips, _joined(task.backlog, first, end, skips), None
+            return *_plan_backlog(task, start, oldest, missed_end, end), None
     if on_time is not None:
         if busy:
             skips.append((on_time, end, "overlap"))
         else:
             fire = (on_time, "schedule")
             skips.append((on_time + 1, end, "overlap"))
-    return skips, None, fire
+    return skips, task.backlog, fire
 
 
-def _joined(backlog: ev.Backlog, first: Instant, end: Instant, skips: list[_Skip]) -> ev.Backlog:
-    """An older backlog goes on into the newer one; what lies between the two was settled already or is skipped."""
-    if first > backlog.until:
-        skips.append((backlog.next, backlog.until, "missed"))
-        return ev.Backlog(first, end)
-    return ev.Backlog(backlog.next, end)
+def _plan_backlog(
+    task: Task, start: Instant, oldest: Instant, late: Instant, end: Instant
+) -> tuple[list[_Skip], ev.Backlog | None]:
+    """The last missed times within window and limit are caught up, and with them what is due now."""
+    assert task.definition is not None
+    schedule, limit = task.definition.schedule, task.definition.catch_up.limit
+    skips: list[_Skip] = []
+    older = task.backlog
+    if older is not None:
+        if count_between(schedule, older.until, start):
+            # A cursor names one stretch; between the two lie fire times that were settled otherwise.
+            skips.append((older.next, older.until, "missed"))
+        else:
+            start = older.next
+    first = _last_n_start(schedule, max(start, oldest), end, limit)
+    if first is None:
+        first = end
+    skips.append((start, min(oldest, first), "outside_window"))
+    skips.append((max(start, oldest), min(first, late), "missed"))
+    skips.append((max(start, late), first, "overlap"))
+    return skips, (ev.Backlog(first, end) if first < end else None)
 
 
 def _first_from(schedule: Schedule, start: Instant, instant: Instant) -> Instant | None:
@@ -234,31 +252,44 @@ def _last_n_start(schedule: Schedule, start: Instant, end: Instant, limit: int) 
     return first
 
 
-def _skip(draft: Draft, schedule: Schedule, ranges: list[_Skip]) -> None:
-    counted = [(a, b, reason, count_between(schedule, a, b)) for a, b, reason in ranges]
-    total = sum(n for *_, n in counted)
-    for start, end, reason, n in counted:
-        if n == 0:
-            continue
-        first = next_after(schedule, start - 1)
-        assert first is not None
-        if total <= SINGLE_SKIPS:
-            for _ in range(n):
-                assert first is not None
-                _skip_one(draft, first, reason)
-                first = next_after(schedule, first)
-        else:
-            last = prev_before(schedule, end)
-            draft.add(
-                ev.FiresSkipped(
-                    at=draft.now,
-                    run_id=draft.new_run_id(first),
-                    nominal_at=first,
-                    nominal_until=last,
-                    count=n,
-                    reason=reason,
-                )
+class _Counted(NamedTuple):
+    start: Instant
+    end: Instant
+    reason: ev.SkipReason
+    times: int
+
+
+def _counted(schedule: Schedule, ranges: list[_Skip]) -> list[_Counted]:
+    counted = (_Counted(start, end, reason, count_between(schedule, start, end)) for start, end, reason in ranges)
+    return [skip for skip in counted if skip.times]
+
+
+def _skip_range(draft: Draft, schedule: Schedule, start: Instant, end: Instant, reason: ev.SkipReason) -> None:
+    for skip in _counted(schedule, [(start, end, reason)]):
+        _skip(draft, schedule, skip, skip.times)
+
+
+def _skip(draft: Draft, schedule: Schedule, skip: _Counted, of: int) -> None:
+    """Skip a range, one of those that make `of` skips together."""
+    first = next_after(schedule, skip.start - 1)
+    assert first is not None
+    if of > SINGLE_SKIPS:
+        last = prev_before(schedule, skip.end)
+        draft.add(
+            ev.FiresSkipped(
+                at=draft.now,
+                run_id=draft.new_run_id(first),
+                nominal_at=first,
+                nominal_until=last,
+                count=skip.times,
+                reason=skip.reason,
             )
+        )
+        return
+    for _ in range(skip.times):
+        assert first is not None
+        _skip_one(draft, first, skip.reason)
+        first = next_after(schedule, first)
 
 
 def _skip_one(draft: Draft, nominal: Instant, reason: ev.SkipReason) -> None:
@@ -266,9 +297,7 @@ def _skip_one(draft: Draft, nominal: Instant, reason: ev.SkipReason) -> None:
 
 
 def _advance(draft: Draft, schedule: Schedule, next_fire: Instant | None, backlog: ev.Backlog | None) -> None:
-    draft.add(
-        ev.ScheduleAdvanced(at=draft.now, next_fire=next_fire, backlog=backlog, tzdata=tzdata_of(schedule))
-    )
+    draft.add(ev.ScheduleAdvanced(at=draft.now, next_fire=next_fire, backlog=backlog, tzdata=tzdata_of(schedule)))
 
 
 def _expire(draft: Draft, due: Instant) -> None:
@@ -280,6 +309,6 @@ def _expire(draft: Draft, due: Instant) -> None:
     before = now - draft.policy.keep_runs
     if task.runs:
         before = min(before, *(run.scheduled_for for run in task.runs.values()))
-    last = task.last_finished
-    kept = bool(task.runs) or (last is not None and last.finished_at is not None and last.finished_at >= before)
+    ends = (run.finished_at for run in (task.last_finished, task.last_skipped) if run is not None)
+    kept = bool(task.runs) or any(at is not None and at >= before for at in ends)
     draft.add(ev.RunsExpired(at=now, before=before, next=max(now, due) + DAY if kept else None))

@@ -73,6 +73,14 @@ class Pause(msgspec.Struct, frozen=True):
     by: str
 
 
+class Released(msgspec.Struct, frozen=True):
+    """An attempt that was cancelled and whose holder has not reported since. `until` is the end of its lease."""
+
+    number: int
+    token_hash: str
+    until: Instant
+
+
 class UsedKey(msgspec.Struct, frozen=True, omit_defaults=True):
     """A write made under an Idempotency-Key (both values are hashes)."""
 
@@ -87,7 +95,8 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `runs` (active ones) and `keys` are stored under keys of their own, everything else in one row. `dues` says when
     each run needs attention; it follows from `runs` and is kept so that the earliest costs no look at every run.
-    `version` counts accepted decisions and survives a purge.
+    `last_finished` is the run that ended last and `last_skipped` the last row of skipped fire times. `released` holds
+    cancelled attempts by run. `version` counts accepted decisions and survives a purge.
     """
 
     id: str
@@ -108,8 +117,9 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
     counts: Counts = Counts()
     last_run_id: str | None = None
     last_finished: Run | None = None
+    last_skipped: Run | None = None
     expire_at: Instant | None = None
-    released: dict[str, Instant] = {}
+    released: dict[str, Released] = {}
     runs: dict[str, Run] = {}
     dues: dict[str, Instant] = {}
     keys: dict[str, UsedKey] = {}
@@ -121,9 +131,12 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def last_run(self) -> Run | None:
-        """The run made last, active or finished; a skipped fire time counts as one."""
+        """The run made last, or the one that ended last when that has ended; a skipped fire time counts as one."""
         if self.last_run_id is None:
             return None
+        skipped = self.last_skipped
+        if skipped is not None and skipped.id == self.last_run_id:
+            return skipped
         return self.runs.get(self.last_run_id) or self.last_finished
 
     @property
