@@ -1,7 +1,9 @@
 """Cron where clocks change: tables for known nights, and an oracle that knows nothing of segments."""
 
 import random
+from calendar import isleap
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -101,6 +103,8 @@ NIGHTS = [
     ("30 23 * * *", CAIRO_AUTUMN, "29 23:30+3, 30 23:30+2"),
     ("30 23 30 * *", CAIRO_AUTUMN, "30 23:30+2"),
     ("*/30 23 * * *", CAIRO_AUTUMN, "29 23:00+3, 29 23:30+3, 29 23:00+2, 29 23:30+2, 30 23:00+2, 30 23:30+2"),
+    # Havana, at 01:00: the first hour of the day comes twice.
+    ("30 */2 1 11 *", ("America/Havana", "2026-10-31T12:00-04:00", "2026-11-01T00:10-05:00"), "01 00:30-4"),
     # Apia had no 30 December 2011.
     ("0 12 * * *", APIA, "29 12:00-10, 31 00:00+14, 31 12:00+14"),
     ("0 0 * * *", APIA, "29 00:00-10, 31 00:00+14, 01 00:00+14"),
@@ -220,6 +224,24 @@ def test_seconds_inside_a_change() -> None:
     once = compile_cron("0-59 0-59 2 * * *")
     assert once.count(*day, "Europe/Berlin") == 3600
     assert once.count(instant("2026-03-29T00:00+01:00"), instant("2026-03-30T00:00+02:00"), "Europe/Berlin") == 1
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia"])
+@pytest.mark.parametrize("expression", ["0 0 1 1 *", "0 0 1 7 *", "30 2 29 3 *", "*/30 23 31 12 *", "0 12 29 2 *"])
+def test_far_fires(expression: str, zone: str) -> None:
+    """Searches that leap over many changes land where short ones do, from either side."""
+    cron, fields, found = compile_cron(expression), parse(expression), list[int]()
+    for year in range(1980, 2050):
+        if (month_day := (fields.months[0], fields.days_of_month[0])) != (2, 29) or isleap(year):
+            noon = int(datetime(year, *month_day, 12, tzinfo=UTC).timestamp()) * 1000
+            at: int | None = noon - 3 * 86_400_000
+            while (at := cron.next_after(at, zone)) is not None and at < noon + 3 * 86_400_000:
+                found.append(at)
+    for earlier, later in pairwise(found):
+        for part in range(1, 20):
+            between = earlier + (later - earlier) * part // 20
+            assert cron.next_after(between, zone) == later
+            assert cron.prev_before(between, zone) == earlier
 
 
 def test_odd_offsets() -> None:

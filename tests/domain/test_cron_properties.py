@@ -112,6 +112,7 @@ def test_ends_of_time() -> None:
     assert every.prev_before(1, "UTC") == 0
     assert every.prev_before(0, "UTC") is None
     assert every.count(-(10**18), 10**18, "Europe/Berlin") == YEAR_2200 // 1000
+    assert compile_cron("* * * * *").next_after(YEAR_2200 - 60_000, "UTC") is None
     assert compile_cron("0 0 1 1 *").prev_before(3_600_000, "Europe/Berlin") is None
 
 
