@@ -133,4 +133,6 @@ def is_deeper(value: Any, levels: int) -> bool:
             if isinstance(outer, dict | list)
             for part in (outer.values() if isinstance(outer, dict) else outer)
         ]
+        if not layer:
+            return False
     return any(isinstance(part, dict | list) for part in layer)
