@@ -46,22 +46,18 @@ class Count(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reindex(msgspec.Struct, frozen=True, gc=False):
-    """The index rows of a task were `rows(before)` and are `rows(after)`.
+    """The index rows of a task have to follow it: `index(before, after)` names those that come and go.
 
-    A store may put off the difference and merge it with later ones of the same task until the rows are read or written.
+    A store may put that off until the rows are read or written, and merge it with later ones of the same task.
     """
 
-    rows: Callable[[Task], list[tuple[Table[Any], Any]]]
+    index: Callable[[Task, Task], list[Put | Delete]]
     before: Task
     after: Task
 
+    def difference(self) -> list[Put | Delete]:
+        """The rows that come and go; none that stay."""
+        return self.index(self.before, self.after)
+
 
 Change: TypeAlias = Put | Delete | DeleteRange | Count | Reindex
-
-
-def difference(change: Reindex) -> list[Put | Delete]:
-    """The rows that a Reindex removes and adds; none for those that stay."""
-    old, new = change.rows(change.before), change.rows(change.after)
-    old_rows, new_rows = {row for _, row in old}, {row for _, row in new}
-    gone: list[Put | Delete] = [Delete(table, table.key(row)) for table, row in old if row not in new_rows]
-    return gone + [Put(table, row) for table, row in new if row not in old_rows]

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from taskscheduler.projections.changes import Change, Count, Delete, DeleteRange, Put, Reindex, difference
+from taskscheduler.projections.changes import Change, Count, Delete, DeleteRange, Put, Reindex
 from taskscheduler.projections.counters import COUNTERS, CounterRow
 from taskscheduler.projections.tables import Column, Key, R, Table, Value
 from taskscheduler.projections.tally import Tally
@@ -53,10 +53,10 @@ class MemoryViews:
                         others = () if table.companions is None else table.companions(row)
                         self.apply([Delete(t, key) for t, key in ((table, table.key(row)), *others)], 0, 0)
                 case Count():
-                    put = self._tally.add(change, partition, position)
-                    self.apply([] if put is None else [put], 0, 0)
+                    self._tally.add(change, partition, position)
+                    self.apply(self._tally.changed(), 0, 0)
                 case Reindex():
-                    self.apply(difference(change), 0, 0)
+                    self.apply(change.difference(), 0, 0)
 
     def _counter(self, key: Key) -> CounterRow | None:
         data = self._rows.get(COUNTERS.name, {}).get(key)

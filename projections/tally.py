@@ -8,25 +8,43 @@ from taskscheduler.projections.changes import Count, Put
 from taskscheduler.projections.counters import COUNTERS, CounterRow
 from taskscheduler.projections.tables import Key
 
-_CACHED = 4_096
+_REMEMBERED = 4_096
+
+
+class _Counter:
+    __slots__ = ("position", "value")
+
+    def __init__(self, row: CounterRow | None) -> None:
+        self.value = 0 if row is None else row.value
+        self.position = 0 if row is None else row.position
 
 
 class Tally:
-    """The counters of the log's partitions as last written. `read` gives a row of them from the store, by whole key."""
+    """The counters of the log's partitions. `read` gives a row of them from the store, by whole key.
+
+    A counter that changes with every record is written once for many: `changed` gives the rows that wait for that.
+    """
 
     def __init__(self, read: Callable[[Key], CounterRow | None]) -> None:
         self._read = read
-        self._rows: dict[tuple[str, str, int], CounterRow] = {}
+        self._counters: dict[tuple[str, str, int], _Counter] = {}
+        self._changed: dict[tuple[str, str, int], _Counter] = {}
 
-    def add(self, count: Count, partition: int, position: int) -> Put | None:
-        """The row after the record at `position`; None when the row has counted that record already."""
+    def add(self, count: Count, partition: int, position: int) -> None:
+        """Count the record at `position`, unless the counter has counted it already."""
         key = (count.scope, count.name, partition)
-        row = self._rows.get(key)
-        if row is None:
-            row = self._read(key) or CounterRow(count.scope, count.name, partition, 0, 0)
-            if len(self._rows) >= _CACHED:
-                self._rows.clear()
-        if position <= row.position:
-            return None
-        row = self._rows[key] = CounterRow(count.scope, count.name, partition, row.value + count.delta, position)
-        return Put(COUNTERS, row)
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._counters[key] = _Counter(self._read(key))
+        if position > counter.position:
+            counter.value += count.delta
+            counter.position = position
+            self._changed[key] = counter
+
+    def changed(self) -> list[Put]:
+        """The rows of what was counted since the last call. They have to be put before anything is read or flushed."""
+        changed, self._changed = self._changed, {}
+        puts = [Put(COUNTERS, CounterRow(*key, counter.value, counter.position)) for key, counter in changed.items()]
+        if len(self._counters) > _REMEMBERED:
+            self._counters.clear()
+        return puts

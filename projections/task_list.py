@@ -10,8 +10,8 @@ import msgspec
 from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant
-from taskscheduler.projections.changes import Change, Reindex
-from taskscheduler.projections.tables import Column, Table
+from taskscheduler.projections.changes import Change, Delete, Put, Reindex
+from taskscheduler.projections.tables import Column, Table, Value
 
 NEVER: Instant = (1 << 63) - 1
 """Where a task without a next fire time stands in the order of next fire times: at the end."""
@@ -41,6 +41,7 @@ _LIST = (Column("list"),)
 BY_CREATED = Table("tasks_by_created", ByCreated, _LIST, (Column("created_at", "int"), Column("id")))
 BY_NEXT_FIRE = Table("tasks_by_next_fire", ByNextFire, _LIST, (Column("next_fire_at", "int"), Column("id")))
 BY_NAME = Table("tasks_by_name", ByName, _LIST, (Column("name"), Column("id")))
+_TABLES: tuple[tuple[Table[Any], Any], ...] = ((BY_CREATED, ByCreated), (BY_NEXT_FIRE, ByNextFire), (BY_NAME, ByName))
 
 
 def status_list(status: str) -> str:
@@ -53,21 +54,44 @@ def tag_list(key: str, value: str) -> str:
     return f"tag:{key}:{value}"
 
 
-def rows(task: Task) -> list[tuple[Table[Any], Any]]:
-    """Every row under which the task is found; none for one that was deleted or never made."""
+def lists_of(task: Task) -> list[str]:
+    """The lists that a task is in; none for one that was deleted or never made."""
     definition = task.definition
     if definition is None or task.deleted_at is not None:
         return []
     lists = [ALL, status_list(task.status)]
     if definition.tags:
         lists += dict.fromkeys(tag_list(key, value) for key, value in definition.tags.items())
-    next_fire = NEVER if task.next_fire is None else task.next_fire
-    found: list[tuple[Table[Any], Any]] = []
-    for name in lists:
-        found.append((BY_CREATED, ByCreated(name, task.created_at, task.id)))
-        found.append((BY_NEXT_FIRE, ByNextFire(name, next_fire, task.id)))
-        found.append((BY_NAME, ByName(name, definition.name, task.id)))
-    return found
+    return lists
+
+
+def index(before: Task, after: Task) -> list[Put | Delete]:
+    """The rows that come and go: of every list in one that was left or entered, of the others in changed orders."""
+    old, new = lists_of(before), lists_of(after)
+    changes: list[Put | Delete] = []
+    stay = [name for name in old if name in new]
+    for table, _ in _TABLES if len(stay) < len(old) else ():
+        place = _place(table, before)
+        changes += [Delete(table, (name, place, before.id)) for name in old if name not in new]
+    for table, row in _TABLES:
+        place = _place(table, after) if new else 0
+        entered = new
+        if stay:
+            was = _place(table, before)
+            if was == place:
+                entered = [name for name in new if name not in old]
+            else:
+                changes += [Delete(table, (name, was, before.id)) for name in stay]
+        changes += [Put(table, row(name, place, after.id)) for name in entered]
+    return changes
+
+
+def _place(table: Table[Any], task: Task) -> Value:
+    if table is BY_CREATED:
+        return task.created_at
+    if table is BY_NEXT_FIRE:
+        return NEVER if task.next_fire is None else task.next_fire
+    return "" if task.definition is None else task.definition.name
 
 
 def project(accepted: Accepted) -> Sequence[Change]:
@@ -81,4 +105,4 @@ def project(accepted: Accepted) -> Sequence[Change]:
         and before.status == after.status
     ):
         return ()
-    return (Reindex(rows, before, after),)
+    return (Reindex(index, before, after),)

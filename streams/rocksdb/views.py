@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from taskscheduler.domain.decision import FOLD_VERSION
-from taskscheduler.projections.changes import Change, Count, Delete, DeleteRange, Put, Reindex, difference
+from taskscheduler.projections.changes import Change, Count, Delete, DeleteRange, Put, Reindex
 from taskscheduler.projections.counters import COUNTERS, CounterRow
 from taskscheduler.projections.projector import PROJECTION_VERSION, TABLES
 from taskscheduler.projections.tables import Key, R, Table
@@ -30,13 +30,14 @@ _KEY_ONLY = object()
 class _Rows:
     """One table: its keys and its rows."""
 
-    __slots__ = ("buffered", "codec", "key_only", "of_row", "table")
+    __slots__ = ("buffered", "codec", "key_only", "of_row", "put_off", "table")
 
     def __init__(self, buffer: Buffer, table: Table[Any], prefix: bytes) -> None:
         self.table = table
         self.codec = KeyCodec(table, prefix)
         self.of_row = self.codec.of_row
         self.key_only = not table.value_columns
+        self.put_off = self.key_only or table is COUNTERS
         self.buffered: BufferedTable[Any] = (
             buffer.table(FAMILY, lambda _: b"", lambda _: _KEY_ONLY)
             if self.key_only
@@ -87,22 +88,23 @@ class RocksViews:
         buffer.before_flush(self._settle)
 
     def apply(self, changes: Sequence[Change], partition: int, position: int) -> None:
-        """Apply what one record changes. Index rows wait until they are read or flushed: most moves undo others."""
+        """Apply what one record changes. Index rows and counters wait until they are read or flushed."""
         if not self._entered:
             self.enter()
         tables = self._tables
         for change in changes:
             kind = type(change)
             if kind is Put:
-                self._put(change)  # type: ignore[arg-type]
+                put: Put = change  # type: ignore[assignment]
+                rows = tables[put.table]
+                row = put.row
+                rows.buffered.put(rows.of_row(row), row)
             elif kind is Count:
-                put = self._tally.add(change, partition, position)  # type: ignore[arg-type]
-                if put is not None:
-                    self._put(put)
+                self._tally.add(change, partition, position)  # type: ignore[arg-type]
             elif isinstance(change, Reindex):
                 key = change.after.id
                 earlier = self._moved.get(key)
-                self._moved[key] = change if earlier is None else Reindex(change.rows, earlier.before, change.after)
+                self._moved[key] = change if earlier is None else Reindex(change.index, earlier.before, change.after)
             elif isinstance(change, Delete):
                 rows = tables[change.table]
                 rows.buffered.delete(rows.codec.of(change.key))
@@ -113,10 +115,6 @@ class RocksViews:
         """Put this generation in force."""
         self._catalogue.put(_CATALOGUE, self._mine)
         self._entered = True
-
-    def _put(self, put: Put) -> None:
-        rows = self._tables[put.table]
-        rows.buffered.put(rows.of_row(put.row), put.row)
 
     def _delete_range(self, change: DeleteRange) -> None:
         rows = self._tables[change.table]
@@ -132,7 +130,8 @@ class RocksViews:
     def _settle(self) -> None:
         moved, self._moved = self._moved, {}
         for move in moved.values():
-            self.apply(difference(move), 0, 0)
+            self.apply(move.difference(), 0, 0)
+        self.apply(self._tally.changed(), 0, 0)
 
     def _counter(self, key: Key) -> CounterRow | None:
         rows = self._tables[COUNTERS]
@@ -142,7 +141,7 @@ class RocksViews:
     async def get(self, table: Table[R], partition_key: Key, clustering_key: Key = ()) -> R | None:
         """One row, or None."""
         rows = self._tables[table]
-        if rows.key_only:
+        if rows.put_off:
             self._settle()
         key = rows.codec.of(partition_key + clustering_key)
         found = rows.buffered.get(key)
@@ -161,7 +160,7 @@ class RocksViews:
     ) -> list[R]:
         """Up to `limit` rows of a partition in order."""
         rows = self._tables[table]
-        if rows.key_only:
+        if rows.put_off:
             self._settle()
         low, high = rows.bounds(partition_key, start, end)
         if after is not None:

@@ -174,15 +174,15 @@ class ViewStoreConformance:
         async def names(name: str) -> list[str]:
             return [row.name for row in await opened.views.scan(BY_NAME, (name,), limit=9)]
 
-        self.apply(opened, Reindex(task_list.rows, nothing, first))
+        self.apply(opened, Reindex(task_list.index, nothing, first))
         settle()
         assert await names("all") == await names("status:scheduled") == await names("tag:team:ops") == ["one"]
-        self.apply(opened, Reindex(task_list.rows, first, renamed))
+        self.apply(opened, Reindex(task_list.index, first, renamed))
         settle()
         assert await names("all") == await names("status:completed") == ["two"]
         assert await names("status:scheduled") == []
-        self.apply(opened, Reindex(task_list.rows, renamed, first))
-        self.apply(opened, Reindex(task_list.rows, first, nothing))
+        self.apply(opened, Reindex(task_list.index, renamed, first))
+        self.apply(opened, Reindex(task_list.index, first, nothing))
         settle()
         assert opened.views.contents() == []
 
@@ -191,11 +191,11 @@ class ViewStoreConformance:
             [
                 Put(RUNS, run("a", "1")),
                 Count("totals", "succeeded", 1),
-                Reindex(task_list.rows, Task("a"), listed("a", "x")),
+                Reindex(task_list.index, Task("a"), listed("a", "x")),
             ],
-            [Put(RUNS, run("a", "2")), Reindex(task_list.rows, listed("a", "x"), listed("a", "y"))],
+            [Put(RUNS, run("a", "2")), Reindex(task_list.index, listed("a", "x"), listed("a", "y"))],
             [DeleteRange(RUNS, ("a",), ("1",)), Count("totals", "succeeded", 1), Put(BY_NAME, ByName("l", "n", "i"))],
-            [Delete(BY_NAME, ("l", "n", "i")), Reindex(task_list.rows, listed("a", "y"), listed("a", "z"))],
+            [Delete(BY_NAME, ("l", "n", "i")), Reindex(task_list.index, listed("a", "y"), listed("a", "z"))],
         ]
         for position, changes in enumerate(records, start=1):
             opened.views.apply(changes, 0, position)

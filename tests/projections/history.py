@@ -21,12 +21,14 @@ START: Instant = 1_764_000_000_000
 
 EVERY_MINUTE = Every(every=MINUTE, anchor=START, anchored=True)
 NOW = OneTime(at=0)
+THREE_ATTEMPTS = Retry()
+BY_DEFAULT = msg.Policy()
 
 
 class History:
     """Some tasks and the log of what became of them. Time stands still until `advance`."""
 
-    def __init__(self, policy: msg.Policy = msg.Policy()) -> None:
+    def __init__(self, policy: msg.Policy = BY_DEFAULT) -> None:
         self.policy = policy
         self.now = START
         self.tasks: dict[str, Task] = {}
@@ -79,7 +81,7 @@ class History:
         name: str | None = None,
         schedule: Schedule = NOW,
         tags: dict[str, str] | None = None,
-        retry: Retry = Retry(),
+        retry: Retry = THREE_ATTEMPTS,
     ) -> None:
         definition = Definition(
             name=name or f"task {task_id}", schedule=schedule, target=NoopTarget(), tags=tags or {}, retry=retry
@@ -99,9 +101,13 @@ class History:
         """Wake, claim and complete a run; its id."""
         self.wake(task_id)
         run_id = self.claim(task_id)
+        self.complete(task_id, run_id, result)
+        return run_id
+
+    def complete(self, task_id: str, run_id: str, result: str | None = None) -> None:
+        """Report that the run's attempt succeeded."""
         number = len(self.task(task_id).runs[run_id].attempts)
         self.do(task_id, msg.Complete(run_id=run_id, number=number, token_hash="hash", result=result))
-        return run_id
 
     def fail(self, task_id: str, error: str = "Boom", *, retryable: bool = False) -> str:
         """Wake, claim and fail a run, for good unless retryable; its id."""

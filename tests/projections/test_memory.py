@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskscheduler.projections.memory import MemoryViews
+from tests.projections.answers import QueriesConformance
 from tests.projections.conformance import ViewStoreConformance
 
 
@@ -19,7 +20,14 @@ class OpenedMemory:
         pass
 
 
+@pytest.fixture
+def opened() -> OpenedMemory:
+    return OpenedMemory()
+
+
 class TestMemoryViews(ViewStoreConformance):
-    @pytest.fixture
-    def opened(self) -> OpenedMemory:
-        return OpenedMemory()
+    pass
+
+
+class TestQueries(QueriesConformance):
+    pass

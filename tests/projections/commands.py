@@ -1,0 +1,107 @@
+"""Random histories of a few tasks, for properties."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from hypothesis import strategies as st
+
+from taskscheduler.domain import messages as msg
+from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch, NoopTarget
+from taskscheduler.domain.errors import DomainError
+from taskscheduler.domain.events import Error
+from taskscheduler.domain.retry import Retry
+from taskscheduler.domain.schedule import Every, OneTime, Schedule
+from taskscheduler.domain.values import DAY, MINUTE, SECOND
+from tests.projections.history import START, History
+
+IDS = ("a", "b", "c")
+
+Step = Callable[[History], None]
+
+_names = st.sampled_from(["one", "two", "Zwei", ""])
+_tags = st.dictionaries(st.sampled_from(["team", "env", "env:x"]), st.sampled_from(["ops", "x:y", ""]), max_size=2)
+_schedules: st.SearchStrategy[Schedule] = st.one_of(
+    st.just(OneTime(at=0)),
+    st.integers(0, 5).map(lambda n: OneTime(at=START + n * MINUTE, kind="at")),
+    st.sampled_from([10 * SECOND, MINUTE, DAY]).map(lambda every: Every(every=every, anchor=START, anchored=True)),
+)
+_definitions = st.builds(
+    Definition,
+    name=_names,
+    schedule=_schedules,
+    target=st.just(NoopTarget()),
+    tags=_tags,
+    retry=st.integers(1, 3).map(lambda n: Retry(max_attempts=n, jitter=0.0)),
+    catch_up=st.builds(CatchUp, policy=st.sampled_from(["all", "latest", "none"]), limit=st.integers(1, 5)),
+)
+_patches = st.one_of(
+    _names.map(lambda name: DefinitionPatch(name=name)),
+    _tags.map(lambda tags: DefinitionPatch(tags=tags)),
+    _schedules.map(lambda schedule: DefinitionPatch(schedule=schedule)),
+)
+_plain = st.sampled_from(
+    [msg.Cancel(), msg.Delete(), msg.Pause(), msg.Resume(), msg.Trigger(), msg.Retry(), msg.Wake(), msg.Wake()]
+)
+_commands: st.SearchStrategy[msg.Command] = st.one_of(
+    _definitions.map(msg.Create), _definitions.map(msg.Create), _patches.map(msg.Update), _plain, _plain
+)
+
+
+def _command(task_id: str, command: msg.Command) -> Step:
+    def step(history: History) -> None:
+        with contextlib.suppress(DomainError):
+            history.do(task_id, command)
+
+    return step
+
+
+def _advance(by: int) -> Step:
+    def step(history: History) -> None:
+        history.advance(by)
+
+    return step
+
+
+def _work(task_id: str, which: int, how: str) -> Step:
+    """Wake, then claim, complete, fail or lose one of the active runs, whichever it can be."""
+
+    def step(history: History) -> None:
+        history.wake(task_id)
+        runs = list(history.task(task_id).runs.values())
+        if not runs:
+            return
+        run = runs[which % len(runs)]
+        if run.status == "queued":
+            claim = msg.Claim(run_id=run.id, worker="worker", token_hash="hash", lease=30 * SECOND)
+            history.do(task_id, claim)
+        elif run.status == "running":
+            held = (run.id, len(run.attempts), "hash")
+            match how:
+                case "complete":
+                    history.do(task_id, msg.Complete(*held, result='"done"'))
+                case "fail":
+                    history.do(task_id, msg.Fail(*held, error=Error("Boom", "it broke")))
+                case "give up":
+                    history.do(task_id, msg.Fail(*held, error=Error("Bad", "it broke"), retryable=False))
+                case _:
+                    history.do(task_id, msg.Lose(*held))
+
+    return step
+
+
+_task_ids = st.sampled_from(IDS)
+
+steps: st.SearchStrategy[list[Step]] = st.lists(
+    st.one_of(
+        st.builds(_command, _task_ids, _commands),
+        st.builds(
+            _work, _task_ids, st.integers(0, 3), st.sampled_from(["complete", "complete", "fail", "give up", "lose"])
+        ),
+        st.builds(_work, _task_ids, st.integers(0, 3), st.sampled_from(["complete", "give up"])),
+        st.sampled_from([1, SECOND, 31 * SECOND, MINUTE, 10 * MINUTE, DAY, 31 * DAY]).map(_advance),
+    ),
+    min_size=1,
+    max_size=40,
+)

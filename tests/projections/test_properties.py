@@ -1,0 +1,101 @@
+"""After any history the read models say what the states say."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given, settings
+
+from taskscheduler.domain.events import FiresSkipped, RunsExpired
+from taskscheduler.domain.evolve import skipped_run
+from taskscheduler.projections.memory import MemoryViews
+from taskscheduler.projections.projector import Projector
+from taskscheduler.projections.queries import Queries
+from taskscheduler.projections.runs import RUNS, run_view
+from taskscheduler.projections.task_list import BY_CREATED, BY_NAME, BY_NEXT_FIRE, NEVER
+from taskscheduler.projections.task_view import view_of
+from tests.projections.commands import IDS, Step, steps
+from tests.projections.history import History
+
+INDEX = {table.name for table in (BY_CREATED, BY_NAME, BY_NEXT_FIRE)}
+
+
+def played(moves: list[Step]) -> tuple[History, MemoryViews]:
+    history, views = History(), MemoryViews()
+    projector = Projector(views)
+    for move in moves:
+        move(history)
+        projector.apply(history.new())
+    return history, views
+
+
+@given(steps)
+@settings(max_examples=150, deadline=None)
+def test_no_list_has_a_stale_or_a_missing_row(moves: list[Step]) -> None:
+    history, views = played(moves)
+    expected = set()
+    for task in history.tasks.values():
+        definition = task.definition
+        if definition is None or task.deleted_at is not None:
+            continue
+        lists = {"all", f"status:{task.status}", *(f"tag:{key}:{value}" for key, value in definition.tags.items())}
+        for name in lists:
+            expected.add((BY_CREATED.name, (name, task.created_at, task.id)))
+            expected.add((BY_NAME.name, (name, definition.name, task.id)))
+            expected.add((BY_NEXT_FIRE.name, (name, NEVER if task.next_fire is None else task.next_fire, task.id)))
+    assert {(name, key) for name, key, _ in views.contents() if name in INDEX} == expected
+
+
+@given(steps)
+@settings(max_examples=100, deadline=None)
+async def test_tasks_and_counters_are_those_of_the_states(moves: list[Step]) -> None:
+    history, views = played(moves)
+    queries = Queries(views)
+    for task_id in IDS:
+        task = history.task(task_id)
+        shown = await queries.task(task_id)
+        assert shown == (None if task.definition is None else view_of(task))
+    statuses = Counter(task.status for task in history.tasks.values() if task.exists)
+    assert {name: n for name, n in (await queries.status_counts()).items() if n} == statuses
+
+
+@given(steps)
+@settings(max_examples=100, deadline=None)
+async def test_every_run_that_was_made_is_shown_as_it_was_left(moves: list[Step]) -> None:
+    history, views = played(moves)
+    for task_id in IDS:
+        seen, floor = {}, ""
+        for accepted in history.accepted:
+            if accepted.after.id != task_id:
+                continue
+            if accepted.after.definition is None or accepted.after.created_version > accepted.before.created_version:
+                seen = {}
+            for run in accepted.after.runs.values():
+                seen[run.id] = run.status
+            last = accepted.after.last_finished
+            if last is not None:
+                seen[last.id] = last.status
+            for event in accepted.record.events:
+                if isinstance(event, FiresSkipped):
+                    seen[event.run_id] = skipped_run(event).status
+                if isinstance(event, RunsExpired):
+                    floor = f"{event.before:012x}"
+                    seen = {run_id: status for run_id, status in seen.items() if run_id >= floor}
+        shown = await views.scan(RUNS, (task_id,), limit=10_000)
+        for view in shown:
+            run = history.task(task_id).runs.get(view.id)
+            if run is not None:
+                assert view == run_view(task_id, run)
+            else:
+                assert view.status in ("succeeded", "failed", "cancelled", "skipped")
+        assert {view.id for view in shown} == seen.keys()
+
+
+@given(steps)
+@settings(max_examples=60, deadline=None)
+def test_records_that_come_again_change_nothing(moves: list[Step]) -> None:
+    history, views = played(moves)
+    once = views.contents()
+    for start in {0, len(history.accepted) // 2, max(0, len(history.accepted) - 1)}:
+        Projector(views).apply(history.accepted[start:])
+        assert views.contents() == once
