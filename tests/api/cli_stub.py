@@ -33,7 +33,7 @@ class StubServer:
 
 
 @contextmanager
-def stub_server() -> Iterator[StubServer]:
+def stub_server(kind: type[StubServer] = StubServer) -> Iterator[StubServer]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -56,7 +56,7 @@ def stub_server() -> Iterator[StubServer]:
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    stub = StubServer(f"http://127.0.0.1:{http.server_address[1]}")
+    stub = kind(f"http://127.0.0.1:{http.server_address[1]}")
     serving = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     serving.start()
     try:
