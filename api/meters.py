@@ -38,12 +38,12 @@ class Gauge:
     ) -> None:
         self.name = name
         self.help = help
-        self.label = label
+        self.labels = () if label is None else (label,)
         self._read = read
 
     def collect(self) -> Iterator[Metric]:
         """The gauge as Prometheus sees it."""
-        family = GaugeMetricFamily(self.name, self.help, labels=() if self.label is None else (self.label,))
+        family = GaugeMetricFamily(self.name, self.help, labels=self.labels)
         value = self._read()
         if isinstance(value, Mapping):
             for key, one in value.items():

@@ -6,6 +6,7 @@ A label never holds what clients choose (ids, names, tags): the number of series
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -50,6 +51,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.active_runs = 0
+        self.meters: list[Counter | Gauge | Histogram] = []
         self.histograms: dict[str, Histogram] = {}
         counter, histogram = self._counter, self._histogram
         self._commands = counter("commands", "Commands answered, by what was asked and how it ended.", "type", "result")
@@ -66,7 +68,10 @@ class Metrics:
         self._append = histogram("log_append_seconds", "Time until appended decisions are durable.", LATENCY)
         self._group = histogram("log_group_records", "Decisions made durable together.", GROUPS)
         self._http = Histogram(
-            "http_server_requests_seconds", "HTTP requests.", LATENCY, ("method", "uri", "status", "outcome")
+            "http_server_requests_seconds",
+            "HTTP requests; `uri` is the template of the route.",
+            LATENCY,
+            ("method", "uri", "status", "outcome"),
         )
         self._register(self._http)
         self._watch("active_runs", "Runs that are queued, running or retrying.", lambda: self.active_runs)
@@ -148,6 +153,7 @@ class Metrics:
 
     def _register(self, meter: Counter | Gauge | Histogram) -> None:
         self.registry.register(meter)
+        self.meters.append(meter)
         if isinstance(meter, Histogram):
             self.histograms[meter.name] = meter
 
@@ -168,3 +174,20 @@ class _Build:
     def collect(self) -> list[InfoMetricFamily]:
         labels = {"version": release(), "python": platform.python_version()}
         return [InfoMetricFamily(PREFIX + "build", "Version of the program.", labels)]
+
+
+def reference() -> str:
+    """The table of docs/operations.md."""
+    metrics = Metrics()
+    for name, (_, label) in GAUGES.items():
+        metrics.watch(name, (lambda: {"scheduled": 1.0}) if label else (lambda: 0.0))
+    lines = ["| metric | labels | meaning |", "|---|---|---|"]
+    for meter in metrics.meters:
+        suffix = "_total" if isinstance(meter, Counter) else ""
+        labels = ", ".join(f"`{label}`" for label in meter.labels)
+        lines.append(f"| `{meter.name}{suffix}` | {labels} | {meter.help} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

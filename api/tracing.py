@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
+if TYPE_CHECKING:  # workers log too, and need no web framework
+    from litestar.types import ASGIApp, Receive, Scope, Send
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 
@@ -32,7 +32,8 @@ class Traced:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP:
-            headers: Any = scope["headers"]
+        request: Any = scope
+        if request["type"] == "http":
+            headers = request["headers"]
             begin_trace(next((value.decode("latin-1") for key, value in headers if key == b"traceparent"), None))
         await self._app(scope, receive, send)

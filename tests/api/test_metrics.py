@@ -1,5 +1,6 @@
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
@@ -7,7 +8,7 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from taskscheduler.api.metrics import GAUGES, PREFIX, Metrics
+from taskscheduler.api.metrics import GAUGES, PREFIX, Metrics, reference
 from taskscheduler.domain.decision import Accepted, Record
 from taskscheduler.domain.events import (
     AttemptClaimed,
@@ -156,3 +157,8 @@ def test_both_text_formats_can_be_read() -> None:
     assert b'taskscheduler_tasks{status="scheduled"} 2.0' in generate_latest(metrics.registry)
     text = generate_openmetrics(metrics.registry).decode()
     assert {family.name for family in text_string_to_metric_families(text)} >= {"taskscheduler_commands"}
+
+
+def test_the_reference_in_the_docs_is_the_one_of_the_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    assert reference() in text, "put the output of `python -m taskscheduler.api.metrics` into docs/operations.md"
