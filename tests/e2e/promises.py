@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ async def history(load: Load, task_id: str) -> list[dict[str, Any]]:
 
 async def settle(load: Load) -> None:
     """Wait until every one-time task has ended, then cancel the recurring ones."""
+    until = time.monotonic() + 60
     for task_id in sorted(load.one_time):
         while True:
             status, task = await load.ask("GET", f"/api/tasks/{task_id}")
@@ -43,6 +45,8 @@ async def settle(load: Load) -> None:
                 break
             if task["status"] == "paused":
                 await load.ask("POST", f"/api/tasks/{task_id}/resume", {}, f"settle-{task_id}")
+            if time.monotonic() > until:
+                raise AssertionError(f"not ended: {task}\n{await history(load, task_id)}")
             await asyncio.sleep(0.02)
     for task_id in sorted(load.recurring):
         status, _ = await load.ask("POST", f"/api/tasks/{task_id}/cancel", {}, f"settle-{task_id}")
@@ -99,7 +103,8 @@ def check_ledger(task_id: str, every: int, created_at: int, cancelled_at: int, e
             for k in range(data.get("count", 1)):
                 seen[first + k * every] += 1
     due = set(range(created_at + every, cancelled_at + 1, every))
-    assert set(seen) == due, (task_id, sorted(due ^ set(seen))[:5], len(due), len(seen))
+    missing, extra = sorted(due - set(seen)), sorted(set(seen) - due)
+    assert not missing and not extra, (task_id, f"missing {missing}", f"extra {extra}", events)
     assert not [nominal for nominal, count in seen.items() if count > 1], (task_id, "accounted for twice")
 
 

@@ -44,7 +44,7 @@ class Serving:
         """Start and wait until it is ready; how many seconds that took."""
         began = time.monotonic()
         env = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.startswith("TASKSCHEDULER_")},
             "TASKSCHEDULER_PORT": str(self.port),
             "TASKSCHEDULER_DATA_DIR": str(self.data_dir),
             "TASKSCHEDULER_HTTP__ALLOW_LOOPBACK": "true",
@@ -53,7 +53,7 @@ class Serving:
         }
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "taskscheduler.api.cli", "serve"],
+                [str(Path(sys.executable).with_name("taskscheduler")), "serve"],
                 env=env,
                 cwd=self.data_dir.parent,
                 stdin=subprocess.DEVNULL,

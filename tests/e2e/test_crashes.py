@@ -19,7 +19,8 @@ from load import Load
 from promises import check_acknowledged, check_history, check_ledger, check_offline, history, settle
 from serving import Serving
 
-from taskscheduler.api.values import parse_duration, parse_instant
+from taskscheduler.api.durations import parse_duration
+from taskscheduler.api.values import parse_instant
 
 CRASHES = int(os.environ.get("TASKSCHEDULER_CRASHES", "20"))
 SEED = int(os.environ.get("TASKSCHEDULER_CRASH_SEED", "1"))
@@ -49,7 +50,7 @@ async def test_nothing_acknowledged_is_lost_and_nothing_runs_twice_through_kills
             if task_id in load.recurring:
                 status, task = await load.ask("GET", f"/api/tasks/{task_id}")
                 assert status == 200
-                ended = next(e["recorded_at"] for e in events if e["type"] == "task.cancelled.v1")
+                ended = next(e["time"] for e in events if e["type"] == "task.cancelled.v1")
                 every = parse_duration(task["schedule"]["every"])
                 check_ledger(task_id, every, parse_instant(task["created_at"]), parse_instant(ended), events)
         assert not [run for run, count in load.executed.items() if count > 1], "a worker was given an attempt twice"
