@@ -154,6 +154,8 @@ class EmbeddedNode:
         await self.replica.check()
         folded = await self.replica.catch_up()
         await self._remember_past()
+        self.metrics.active_runs = self.store.active_runs()
+        self.metrics.tasks = await self.queries.status_counts()
         for observer in (self.hub, self.metrics):
             self.replica.observe(observer)
         self._following = asyncio.create_task(self.replica.run(), name="replica")

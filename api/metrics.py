@@ -17,22 +17,21 @@ from prometheus_client.core import InfoMetricFamily
 from taskscheduler.api.meters import Counter, Gauge, Histogram
 from taskscheduler.domain import events
 from taskscheduler.domain.decision import Accepted
+from taskscheduler.domain.state import Task
 
 PREFIX = "taskscheduler_"
 LATENESS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 LATENCY = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 GROUPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
-GAUGES: dict[str, tuple[str, str | None]] = {
-    "due_backlog": ("Timers that are due and not yet decided on.", None),
-    "timers_unanswered": ("Triggers given to the command handler that no decision has answered yet.", None),
-    "claimable_runs": ("Runs that wait for somebody to claim them.", None),
-    "dispatched_attempts": ("Attempts that this process runs itself (noop and http targets).", None),
-    "projection_lag_seconds": ("Age of the oldest accepted decision that queries do not show yet.", None),
-    "log_decisions": ("Decisions on the log.", None),
-    "tasks": ("Tasks that are not deleted, by status.", "status"),
+GAUGES: dict[str, str] = {
+    "due_backlog": "Timers that are due and not yet decided on.",
+    "timers_unanswered": "Triggers given to the command handler that no decision has answered yet.",
+    "dispatched_attempts": "Attempts that this process runs itself (noop and http targets).",
+    "projection_lag_seconds": "Age of the oldest accepted decision that queries do not show yet.",
+    "log_decisions": "Decisions on the log.",
 }
-"""Gauges that other parts give the values of, with their help and label; see Metrics.watch."""
+"""Gauges that other parts give the values of, with their help; see Metrics.watch."""
 
 _OUTCOMES = {1: "INFORMATIONAL", 2: "SUCCESS", 3: "REDIRECTION", 4: "CLIENT_ERROR", 5: "SERVER_ERROR"}
 
@@ -46,11 +45,15 @@ def release() -> str:
 
 
 class Metrics:
-    """All meters of one process, in a registry of its own. `active_runs` is to be set to those found at the start."""
+    """All meters of one process, in a registry of its own.
+
+    `active_runs` and `tasks` (by status) are to be set to those found at the start; decisions then move them.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.active_runs = 0
+        self.tasks: dict[str, int] = {}
         self.meters: list[Counter | Gauge | Histogram] = []
         self.histograms: dict[str, Histogram] = {}
         counter, histogram = self._counter, self._histogram
@@ -75,20 +78,23 @@ class Metrics:
         )
         self._register(self._http)
         self._watch("active_runs", "Runs that are queued, running or retrying.", lambda: self.active_runs)
+        self._watch("tasks", "Tasks that are not deleted, by status.", lambda: self.tasks, "status")
         self.registry.register(_Build())
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
-    def watch(self, name: str, read: Callable[[], float | Mapping[str, float]]) -> None:
-        """Say how one of GAUGES is read; a labelled one gives a mapping. Raises KeyError for an unknown name."""
-        help, label = GAUGES[name]
-        self._watch(name, help, read, label)
+    def watch(self, name: str, read: Callable[[], float]) -> None:
+        """Say how one of GAUGES is read. Raises KeyError for an unknown name."""
+        self._watch(name, GAUGES[name], read)
 
     def apply(self, accepted: Sequence[Accepted]) -> None:
         """Count what accepted decisions say (an observer of the replica)."""
         for change in accepted:
             before, after = change.before, change.after
             self.active_runs += len(after.runs) - len(before.runs)
+            left, entered = _status(before), _status(after)
+            if left != entered:
+                self._move(left, entered)
             for event in change.record.events:
                 count = _COUNTED.get(type(event))
                 if count is not None:
@@ -108,6 +114,12 @@ class Metrics:
         """Count one request. `uri` is the template of its route, never the path that was asked for."""
         outcome = _OUTCOMES.get(status // 100, "UNKNOWN")
         self._http.observe(seconds, (method, uri, str(status), outcome))
+
+    def _move(self, left: str | None, entered: str | None) -> None:
+        if left is not None:
+            self.tasks[left] = self.tasks.get(left, 0) - 1
+        if entered is not None:
+            self.tasks[entered] = self.tasks.get(entered, 0) + 1
 
     def _queued(self, event: events.RunQueued, change: Accepted) -> None:
         self._fires.counts[(event.cause,)] += 1
@@ -158,6 +170,10 @@ class Metrics:
             self.histograms[meter.name] = meter
 
 
+def _status(task: Task) -> str | None:
+    return task.status if task.exists else None
+
+
 _SUCCEEDED = ("succeeded",)
 _CANCELLED = ("cancelled",)
 _COUNTED: dict[type, Callable[[Metrics, Any, Accepted], None]] = {
@@ -179,8 +195,8 @@ class _Build:
 def reference() -> str:
     """The table of docs/operations.md."""
     metrics = Metrics()
-    for name, (_, label) in GAUGES.items():
-        metrics.watch(name, (lambda: {"scheduled": 1.0}) if label else (lambda: 0.0))
+    for name in GAUGES:
+        metrics.watch(name, lambda: 0.0)
     lines = ["| metric | labels | meaning |", "|---|---|---|"]
     for meter in metrics.meters:
         suffix = "_total" if isinstance(meter, Counter) else ""

@@ -2,6 +2,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
@@ -10,6 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from taskscheduler.api.metrics import GAUGES, PREFIX, Metrics, reference
 from taskscheduler.domain.decision import Accepted, Record
+from taskscheduler.domain.definition import Definition, NoopTarget
 from taskscheduler.domain.events import (
     AttemptClaimed,
     AttemptFailed,
@@ -20,7 +22,8 @@ from taskscheduler.domain.events import (
     RunCancelled,
     RunQueued,
 )
-from taskscheduler.domain.state import Run, Task
+from taskscheduler.domain.schedule import OneTime
+from taskscheduler.domain.state import Pause, Run, Task
 
 FOREIGN = ("process_", "python_")
 UNITS = ("seconds", "bytes", "records", "ratio", "info")
@@ -56,8 +59,9 @@ def run(status: str = "queued", cause: str = "schedule") -> Run:
 
 def filled() -> Metrics:
     metrics = Metrics()
-    for name, (_, label) in GAUGES.items():
-        metrics.watch(name, (lambda: {"scheduled": 2.0}) if label else (lambda: 7))
+    for name in GAUGES:
+        metrics.watch(name, lambda: 7)
+    metrics.tasks["scheduled"] = 2
     metrics.observe_command("create", "accepted")
     metrics.observe_command("create", "conflict")
     metrics.observe_append(0.003, 17)
@@ -111,6 +115,19 @@ def test_active_runs_follow_the_state() -> None:
     metrics.active_runs = 4
     metrics.apply([accepted(after=Task("a", runs={"r1": run(), "r2": run()}))])
     assert sample(metrics, "taskscheduler_active_runs") == 6
+
+
+def test_tasks_by_status_follow_the_state() -> None:
+    metrics = Metrics()
+    metrics.tasks = {"scheduled": 5}
+    scheduled = Task("a", definition=Definition("a", OneTime(1), NoopTarget()), next_fire=1)
+    paused = msgspec.structs.replace(scheduled, pause=Pause("", 1, "x"))
+    deleted = msgspec.structs.replace(paused, deleted_at=1)
+    for before, after in ((Task("a"), scheduled), (scheduled, scheduled), (scheduled, paused), (paused, deleted)):
+        metrics.apply([accepted(before=before, after=after)])
+    assert metrics.tasks == {"scheduled": 5, "paused": 0}
+    metrics.apply([accepted(before=Task("b"), after=paused)])
+    assert sample(metrics, "taskscheduler_tasks", status="paused") == 1
 
 
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.001, "0.001"), (0.0011, "0.002"), (60, "60.0"), (61, "+Inf")])
