@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ from taskscheduler.commands.ports import LogUnavailable
 from taskscheduler.domain.decision import Verdict
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.event_log import CHECKPOINT_EVERY, RocksEventLog
+from taskscheduler.streams.rocksdb.refusals import StorageFailed
 from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES, LogRows
 from taskscheduler.streams.rocksdb.tail import GENERATION
 from tests.streams.conformance.log import LogConformance, decision, read_all
@@ -151,6 +153,62 @@ async def test_after_a_failed_write_nothing_is_acknowledged(
     assert "the disk is gone" in str(opened.log.failed)
     assert await opened.log.end(0) == 1
     assert [entry.record.stream for entry in await read_all(opened.log)] == ["task/a"]
+
+
+async def test_a_failed_fsync_fails_what_gathers_behind_it_too(
+    opened: OpenedRocksLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathered = threading.Event()
+
+    def broken() -> None:
+        assert gathered.wait(10)
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(opened.database, "_flush_wal", broken)
+    appends = [asyncio.ensure_future(opened.log.append([decision("task/a", 0)]))]
+    while not opened.database._syncing:
+        await asyncio.sleep(0)
+    appends.append(asyncio.ensure_future(opened.log.append([decision("task/b", 0)])))
+    appends.append(asyncio.ensure_future(opened.log.append([decision("task/a", 0, name="refused")])))
+    synced = asyncio.ensure_future(opened.database.sync())
+    await asyncio.sleep(0)
+    gathered.set()
+    answers = await asyncio.wait_for(asyncio.gather(*appends, return_exceptions=True), 10)
+    assert [type(answer) for answer in answers] == [LogUnavailable] * 3
+    with pytest.raises(StorageFailed, match="the disk is gone"):
+        await asyncio.wait_for(synced, 10)
+
+
+async def test_an_unexpected_error_stops_the_log(opened: OpenedRocksLog) -> None:
+    opened.groups = None  # type: ignore[assignment]  # makes `observe` fail
+    with pytest.raises(LogUnavailable, match="append"):
+        await opened.log.append([decision("task/a", 0)])
+    with pytest.raises(LogUnavailable, match="append"):
+        await opened.log.append([decision("task/b", 0)])
+
+
+async def test_a_sync_during_another_has_one_of_its_own(
+    opened: OpenedRocksLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Semaphore(0), threading.Semaphore(0)
+
+    def slow() -> None:
+        begun.release()
+        assert ended.acquire(timeout=10)
+
+    monkeypatch.setattr(opened.database, "_flush_wal", slow)
+    first = asyncio.ensure_future(opened.database.sync())
+    while not begun.acquire(blocking=False):
+        await asyncio.sleep(0)
+    later = [asyncio.ensure_future(opened.database.sync()) for _ in range(3)]
+    await asyncio.sleep(0)
+    ended.release()
+    await asyncio.wait_for(first, 10)
+    assert not any(task.done() for task in later)
+    ended.release()
+    await asyncio.wait_for(asyncio.gather(*later), 10)
+    assert begun.acquire(blocking=False)
+    assert not begun.acquire(blocking=False)
 
 
 async def test_a_closed_log_takes_nothing_and_closing_twice_is_harmless(tmp_path: Path) -> None:
