@@ -196,7 +196,7 @@ class AsyncClient:
         return await self._call(requests.health())
 
     async def watch(
-        self, *, task_id: str | None = None, event_type: str | None = None, last_event_id: str | None = None
+        self, *, task_id: str | None = None, event_type: str | list[str] | None = None, last_event_id: str | None = None
     ) -> AsyncIterator[LiveEvent]:
         """Give events as they happen, for ever; reconnects, and then goes on after the last event it gave.
 

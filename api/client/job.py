@@ -11,6 +11,7 @@ from taskscheduler.client.duration import Duration, seconds
 
 MOST_RESULT_BYTES = 64 * 1024
 MOST_MESSAGE_CHARACTERS = 4000
+MOST_TYPE_CHARACTERS = 100
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +113,7 @@ def failure(type: str, message: str, *, retryable: bool, retry_after: float | No
     """Give the outcome of a handler that failed; `retry_after` is in seconds."""
     # Lone surrogates, such as of file names, are no JSON.
     text = message[:MOST_MESSAGE_CHARACTERS].encode("utf-8", "backslashreplace").decode()
-    body: dict[str, Any] = {"error": {"type": type, "message": text}, "retryable": retryable}
+    body: dict[str, Any] = {"error": {"type": type[:MOST_TYPE_CHARACTERS], "message": text}, "retryable": retryable}
     if retry_after is not None:
         body["retry_after"] = retry_after
     return Outcome(body=msgspec.json.encode(body))

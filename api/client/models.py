@@ -64,6 +64,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     count: int | None = None
     scheduled_for: datetime | None = None
     retry_of: str | None = None
+    retry_at: datetime | None = None
+    finished_at: datetime | None = None
     attempts: tuple[Attempt, ...] = ()
     lateness_ms: int | None = None
     result: Any = None
@@ -168,9 +170,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(Run, frozen=True, kw_only=True):
-    """A run that failed for good."""
+    """A run that failed for good, with the name and tags that its task had then."""
 
     task_name: str | None = None
+    tags: dict[str, str] = {}
     error: AttemptError | None = None
 
 

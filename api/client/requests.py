@@ -229,7 +229,7 @@ def health() -> Call[Health]:
     return Call(method="GET", path="/actuator/health", read=_read_health, unsettled=lambda _: False)
 
 
-def live_events(task_id: str | None, event_type: str | None, last_id: str | None) -> Call[None]:
+def live_events(task_id: str | None, event_type: str | list[str] | None, last_id: str | None) -> Call[None]:
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
     if last_id is not None:
         headers["Last-Event-ID"] = last_id

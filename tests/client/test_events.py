@@ -15,7 +15,7 @@ from taskscheduler.client.sse import EventStream
 TEXT = (
     "\ufeff: hello\n\n"
     'id: 1\nevent: task.created\ndata: {"a":\ndata: 1}\n\n'
-    "data: not json\r\n\r\n"
+    "data: not\r\ndata: json\r\n\r\n"
     "retry: 1500\rid: 2\rdata:x\r\r"
     "event: nothing\n\n"
     "id\ndata: 5\n\n"
@@ -23,7 +23,7 @@ TEXT = (
 ).encode()
 EVENTS = [
     LiveEvent(type="task.created", data={"a": 1}, id="1"),
-    LiveEvent(type="message", data="not json", id="1"),
+    LiveEvent(type="message", data="not\njson", id="1"),
     LiveEvent(type="message", data="x", id="2"),
     LiveEvent(type="message", data=5, id=""),
 ]
@@ -47,7 +47,7 @@ def test_an_event_cut_off_by_a_reconnect_is_forgotten() -> None:
 
 
 async def test_watching_goes_on_after_the_last_event(stub: Stub, make_client: Any) -> None:
-    stub.feeds = [[b"id: 1\ndata: 1\n\nid: 2\nda"], [b"id: 2\ndata: 2\n\n"]]
+    stub.feeds = [[b"id: 1\ndata: 1\n\nid: 2\ndata: cut off\n"], [b"id: 2\ndata: 2\n\n"]]
     seen = []
     async for event in make_client(stub.url).watch(task_id="t", event_type="x"):
         seen.append(event.data)

@@ -69,6 +69,23 @@ async def test_what_runs_may_finish_and_nothing_is_claimed(stub: Stub, worker: W
     assert (len(stub.held), len(stub.due)) == (1, 1)
 
 
+async def test_the_last_outcomes_are_delivered_before_the_end(
+    stub: Stub, worker: Worker, clock: FakeClock, start: Any
+) -> None:
+    gate = Gate(worker)
+    submit(stub)
+    task = start(worker)
+    await gate.begun.wait()
+    stub.fault("report", 503, times=5)
+    worker.stop()
+    await stub.until(lambda: stub.asked("q/claims")[-1].body["wait"] == "0ms")
+    gate.open.set()
+    for wait in (0.1, 0.2, 0.4, 0.8, 1.6):
+        await clock.pass_wait(wait)
+    await ended(task)
+    assert [held.run["status"] for held in stub.held.values()] == ["succeeded"]
+
+
 async def test_after_the_grace_handlers_are_interrupted_and_their_runs_given_back(
     stub: Stub, worker: Worker, clock: FakeClock, start: Any
 ) -> None:
