@@ -193,5 +193,13 @@ def test_29_february_is_no_contradiction() -> None:
     assert leap.next_after(fire, "UTC") == 3_223_929_600_000  # 2072-02-29
 
 
+def test_2100_is_no_leap_year() -> None:
+    leap = compile_cron("0 0 29 2 *")
+    of_2096, of_2104 = 3_981_312_000_000, 4_233_686_400_000
+    assert leap.next_after(of_2096, "UTC") == of_2104
+    assert leap.prev_before(of_2104, "UTC") == of_2096
+    assert leap.count(of_2096, of_2104, "UTC") == 1
+
+
 def test_compiled_once() -> None:
     assert compile_cron("1 2 3 4 *") is compile_cron("1 2 3 4 *")
