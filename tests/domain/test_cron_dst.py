@@ -13,7 +13,6 @@ from taskscheduler.domain.cron import compile_cron, load_zone
 from taskscheduler.domain.cron_parse import Fields, parse
 from taskscheduler.domain.zones import offsets
 
-SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 
 
