@@ -56,17 +56,18 @@ def watch(
     format = format_of(common.output)
     with common.client() as client:
         for event in client.watch(task_id=task_id, event_type=type, last_event_id=last_event_id):
-            show_all([event], _LIVE, "jsonl") if format != "table" else _line(event)
-
-
-_LIVE: Columns = {}
+            show_all([event], {}, "jsonl") if format != "table" else _line(event)
 
 
 def _line(event: Any) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console().print(Text.assemble((event.type, "bold"), " ", cell(event.data)), soft_wrap=True)
+    data = event.data if isinstance(event.data, dict) else {}
+    time, task_id, detail = data.get("time", ""), data.get("task_id", ""), data.get("data", event.data)
+    Console().print(
+        Text.assemble(f"{cell(time)} ", (cell(event.type), "bold"), f" {cell(task_id)} {cell(detail)}"), soft_wrap=True
+    )
 
 
 def _pages(page: Callable[[str | None, int], Page[Any]], limit: int) -> Iterator[Any]:

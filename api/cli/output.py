@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from taskscheduler.api.cli.errors import printable
+from taskscheduler.api.durations import format_duration
 
 Format: TypeAlias = Literal["table", "json", "jsonl", "yaml"]
 Columns: TypeAlias = Mapping[str, Callable[[Any], object]]
@@ -71,7 +72,7 @@ def cell(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
     if isinstance(value, timedelta):
-        return msgspec.to_builtins(value)  # type: ignore[no-any-return]
+        return format_duration(round(value / timedelta(milliseconds=1)))
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, bool):

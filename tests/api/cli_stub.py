@@ -2,12 +2,30 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Reply = tuple[int, Any]
+Run = Callable[..., tuple[int, str, str]]
+"""A command line; gives the exit code, standard output and standard error."""
+
+TASK = {
+    "id": "t1",
+    "name": "nightly",
+    "schedule": {"cron": "0 2 * * *", "timezone": "Europe/Berlin"},
+    "target": {"type": "noop"},
+    "status": "scheduled",
+    "revision": 1,
+    "version": 1,
+    "next_fire_at": "2030-01-31T01:00:00.000Z",
+    "tags": {"team": "ops"},
+}
+
+
+def problem(status: int, detail: str, **more: Any) -> tuple[int, dict[str, Any]]:
+    return status, {"title": "Refused", "status": status, "detail": detail, **more}
 
 
 class StubServer:

@@ -8,18 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_stub import StubServer, stub_server
+from cli_stub import Run, StubServer, stub_server
 
-from taskscheduler.api.cli.main import run
 from taskscheduler.api.server import SAME_SIGNAL_SECONDS, Stop, bind
 from taskscheduler.client import Client
-
-Cli = Callable[..., tuple[int, str, str]]
 
 PROGRAM = str(Path(sys.executable).with_name("taskscheduler"))
 
@@ -176,21 +173,7 @@ def test_a_directory_in_use_is_refused_with_one_line(server: Server, tmp_path: P
     assert f"process {server.process.pid}" in line
 
 
-@pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """The command line in this process, in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("taskscheduler.api.logs.configure", lambda *_: None)
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        code = run(arguments)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return command
-
-
-def test_a_port_in_use_is_refused_with_one_line(cli: Cli, tmp_path: Path) -> None:
+def test_a_port_in_use_is_refused_with_one_line(cli: Run, tmp_path: Path) -> None:
     taken = bind("127.0.0.1", 0)
     taken.listen()
     with taken:
@@ -202,7 +185,7 @@ def test_a_port_in_use_is_refused_with_one_line(cli: Cli, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("options", [["0.0.0.0"], ["no-such-host.invalid", "--allow-unauthenticated"]])
-def test_a_host_that_cannot_be_is_refused_with_one_line(cli: Cli, options: list[str]) -> None:
+def test_a_host_that_cannot_be_is_refused_with_one_line(cli: Run, options: list[str]) -> None:
     code, _, err = cli("serve", "--host", *options)
     assert code == 2
     assert options[0] in err
@@ -227,7 +210,7 @@ async def test_a_signal_passed_on_twice_is_one_stop(monkeypatch: pytest.MonkeyPa
         assert exits == [130]
 
 
-def test_doctor_finds_a_log_whole_in_use_or_damaged(server: Server, tmp_path: Path, cli: Cli) -> None:
+def test_doctor_finds_a_log_whole_in_use_or_damaged(server: Server, tmp_path: Path, cli: Run) -> None:
     def doctor(code: int, *options: str) -> dict[str, tuple[str, str]]:
         ended, out, err = cli("doctor", *(options or ("--port", "0")), "-o", "json")
         assert ended == code, out + err
@@ -250,7 +233,7 @@ def test_doctor_finds_a_log_whole_in_use_or_damaged(server: Server, tmp_path: Pa
     assert cli("serve", "--port", "0")[0] == 1
 
 
-def test_doctor_asks_before_it_gives_anything_up(cli: Cli, tmp_path: Path) -> None:
+def test_doctor_asks_before_it_gives_anything_up(cli: Run, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     code, _, err = cli("doctor", "--accept-loss")
     assert code == 2
