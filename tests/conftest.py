@@ -1,8 +1,9 @@
-"""Shared by all tests: what happens to tests that need a cluster."""
+"""Shared by all tests: what happens to those that need a cluster, and reports that can be sent on."""
 
 import importlib.util
 import os
 import shutil
+from collections.abc import Generator
 
 import pytest
 
@@ -25,6 +26,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if REQUIRED:
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    # A lone surrogate that a test logged cannot be sent by pytest-xdist, which then ends without a word.
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
