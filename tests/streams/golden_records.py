@@ -1,0 +1,124 @@
+"""One record for each event type and version ever written, as it must be read for ever. Add to it; change nothing."""
+
+from __future__ import annotations
+
+from taskscheduler.domain import events as ev
+from taskscheduler.domain.decision import Record
+from taskscheduler.domain.definition import CatchUp, Definition, HttpTarget, NoopTarget, QueueTarget
+from taskscheduler.domain.retry import Retry
+from taskscheduler.domain.schedule import Cron, Every, OneTime
+
+AT = 1_767_571_200_000
+
+HTTP = Definition(
+    name="Nightly report",
+    schedule=Cron("0 2 * * *", "Europe/Berlin"),
+    target=HttpTarget(
+        url="https://example.org/hook",
+        method="PUT",
+        headers={"X-Team": "blue"},
+        body='{"a":1}',
+        expect=("200-299", 304),
+    ),
+    payload='{"n":[1,2,"ü"]}',
+    retry=Retry(
+        max_attempts=5,
+        backoff="linear",
+        initial=2_000,
+        multiplier=3.5,
+        max=60_000,
+        jitter=0.25,
+        max_elapsed=600_000,
+        give_up_on=("Bad", "Worse"),
+    ),
+    timeout=90_000,
+    catch_up=CatchUp("all", 7_200_000, 10),
+    priority=2,
+    tags={"team": "blue", "env": "prod"},
+)
+QUEUE = Definition(
+    name="q", schedule=Every(every=60_000, anchor=AT - 5, anchored=True), target=QueueTarget("mail", "send")
+)
+PLAIN = Definition(name="n", schedule=OneTime(at=AT + 5, kind="delay", delay=5), target=NoopTarget())
+
+SAMPLES: dict[str, tuple[ev.Event, ...]] = {
+    "task.created.v1": (
+        ev.TaskCreated(at=AT, definition=HTTP, next_fire=AT + 9, tzdata="2026a"),
+        ev.TaskCreated(at=AT, definition=QUEUE, next_fire=AT + 9),
+        ev.TaskCreated(at=AT, definition=PLAIN, next_fire=None),
+    ),
+    "task.updated.v1": (ev.TaskUpdated(at=AT, definition=HTTP, next_fire=AT + 9, tzdata="2026a"),),
+    "task.paused.v1": (ev.TaskPaused(at=AT, by="ada", note="für heute"), ev.TaskPaused(at=AT, by="ada")),
+    "task.resumed.v1": (ev.TaskResumed(at=AT, by="ada", note="on"),),
+    "task.cancelled.v1": (ev.TaskCancelled(at=AT, by="ada"),),
+    "task.deleted.v1": (ev.TaskDeleted(at=AT, by="ada"),),
+    "task.purged.v1": (ev.TaskPurged(at=AT),),
+    "schedule.advanced.v1": (
+        ev.ScheduleAdvanced(at=AT, next_fire=AT + 9, backlog=ev.Backlog(AT, AT + 8), tzdata="2026a"),
+        ev.ScheduleAdvanced(at=AT, next_fire=None),
+    ),
+    "run.queued.v1": (
+        ev.RunQueued(at=AT, run_id="r1", cause="catch_up", scheduled_for=AT, nominal_at=AT),
+        ev.RunQueued(at=AT, run_id="r1", cause="retry", scheduled_for=AT, retry_of="r0"),
+    ),
+    "fires.skipped.v1": (
+        ev.FiresSkipped(at=AT, run_id="r1", nominal_at=AT, reason="overlap"),
+        ev.FiresSkipped(at=AT, run_id="r1", nominal_at=AT, reason="missed", nominal_until=AT + 7, count=101),
+    ),
+    "run.requeued.v1": (ev.RunRequeued(at=AT, run_id="r1"),),
+    "attempt.claimed.v1": (
+        ev.AttemptClaimed(
+            at=AT,
+            run_id="r1",
+            number=2,
+            worker="w1",
+            token_hash="0a1b",
+            lease=30_000,
+            lease_until=AT + 30_000,
+            deadline=AT + 90_000,
+            request="q1",
+        ),
+    ),
+    "attempt.renewed.v1": (
+        ev.AttemptRenewed(at=AT, run_id="r1", number=2, lease_until=AT + 45_000, progress='{"done":0.5}'),
+    ),
+    "attempt.succeeded.v1": (
+        ev.AttemptSucceeded(at=AT, run_id="r1", number=2, result='{"ok":true}'),
+        ev.AttemptSucceeded(at=AT, run_id="r1", number=2),
+    ),
+    "attempt.failed.v1": (
+        ev.AttemptFailed(
+            at=AT, run_id="r1", number=1, outcome="lost", error=ev.Error("Lost", "gone"), retry_at=AT + 1_000
+        ),
+        ev.AttemptFailed(
+            at=AT, run_id="r1", number=3, outcome="failed", error=ev.Error("E", "why"), reason="attempts_exhausted"
+        ),
+    ),
+    "run.cancelled.v1": (ev.RunCancelled(at=AT, run_id="r1", by="ada"),),
+    "attempt.reported_late.v1": (
+        ev.ReportedLate(at=AT, run_id="r1", number=1, outcome="succeeded", result="1"),
+        ev.ReportedLate(at=AT, run_id="r1", number=1, outcome="failed", error=ev.Error("E", "why")),
+    ),
+    "key.used.v1": (
+        ev.KeyUsed(at=AT, key="k", fingerprint="f", verb="trigger", run_id="r1"),
+        ev.KeyUsed(at=AT, key="k", fingerprint="f", verb="pause"),
+    ),
+    "retention.planned.v1": (ev.RetentionPlanned(at=AT, expire_at=AT + 9),),
+    "runs.expired.v1": (ev.RunsExpired(at=AT, before=AT - 9, next=AT + 9), ev.RunsExpired(at=AT, before=AT, next=None)),
+}
+
+
+def record_of(tag: str) -> Record:
+    """The record that holds the samples of a tag."""
+    return Record(
+        stream="task/golden",
+        record_id=f"i-{tag}",
+        expected_version=7,
+        recorded_at=AT,
+        wakeup=AT + 9,
+        valid_until=AT + 30_000,
+        actor="ada",
+        cause="timer",
+        trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        events=SAMPLES[tag],
+    )

@@ -1,0 +1,115 @@
+"""What was written once is read for ever, and a fold that changes says so by its version."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from taskscheduler.domain import definition, retry, schedule
+from taskscheduler.domain import events as ev
+from taskscheduler.domain import state as st
+from taskscheduler.domain.decision import FOLD_VERSION, Envelope, Verdict, fold, task_id_of
+from taskscheduler.streams.codec import UnknownEvent, Unreadable, decode_envelope, decode_record, encode_record
+from tests.streams.golden_records import SAMPLES, record_of
+
+GOLDEN = Path(__file__).parent / "golden"
+TAGS = sorted(kind.__struct_config__.tag for kind in ev.Event.__args__)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("tag", sorted(SAMPLES))
+def test_a_record_of_any_age_is_read(tag: str) -> None:
+    data = (GOLDEN / f"{tag}.json").read_bytes()
+    assert decode_record(data) == record_of(tag)
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_what_is_written_today_has_not_changed(tag: str) -> None:
+    assert encode_record(record_of(tag)) == (GOLDEN / f"{tag}.json").read_bytes(), "a new shape needs a new tag"
+
+
+def test_no_event_lacks_a_sample_and_no_sample_its_file() -> None:
+    assert set(TAGS) <= set(SAMPLES)
+    assert {path.stem for path in GOLDEN.glob("*.v*.json")} == set(SAMPLES)
+    for tag, events in SAMPLES.items():
+        assert {ev.tag_of(event) for event in events} == {tag}
+
+
+def test_the_envelope_is_read_without_the_events() -> None:
+    envelope = decode_envelope((GOLDEN / "run.queued.v1.json").read_bytes())
+    record = record_of("run.queued.v1")
+    assert type(envelope) is Envelope
+    assert all(getattr(envelope, field) == getattr(record, field) for field in Envelope.__struct_fields__)
+
+
+def test_an_event_of_the_future_is_told_from_damage() -> None:
+    data = (GOLDEN / "run.queued.v1.json").read_bytes()
+    newer = data.replace(b"run.queued.v1", b"run.queued.v9")
+    assert decode_envelope(newer).record_id == "i-run.queued.v9"
+    with pytest.raises(UnknownEvent, match="task/golden"):
+        decode_record(newer)
+    for damaged in (b"", b"{}", data[:-1], data.replace(b'"expected_version":7', b'"expected_version":"7"'), b"\xff"):
+        with pytest.raises(Unreadable):
+            decode_record(damaged)
+        with pytest.raises(Unreadable):
+            decode_envelope(damaged)
+
+
+SHAPES = (
+    st.Task,
+    st.Run,
+    st.Attempt,
+    st.Counts,
+    st.Pause,
+    st.Released,
+    st.UsedKey,
+    ev.Backlog,
+    ev.Error,
+    definition.Definition,
+    definition.CatchUp,
+    definition.HttpTarget,
+    definition.NoopTarget,
+    definition.QueueTarget,
+    retry.Retry,
+    schedule.Cron,
+    schedule.Every,
+    schedule.OneTime,
+)
+
+
+class Pinned(msgspec.Struct):
+    fold_version: int
+    digest: str
+
+
+def test_the_fold_of_the_golden_log_is_pinned() -> None:
+    tasks: dict[str, st.Task] = {}
+    verdicts: list[str] = []
+    seen: set[str] = set()
+    for line in (GOLDEN / "log.jsonl").read_bytes().splitlines():
+        appended_at, data = line.split(b" ", 1)
+        record = decode_record(data)
+        task_id = task_id_of(record.stream)
+        tasks[task_id], verdict = fold(tasks.get(task_id, st.Task(task_id)), record, int(appended_at))
+        verdicts.append(verdict)
+        seen.update(ev.tag_of(event) for event in record.events)
+    assert seen >= {tag for tag in SAMPLES if tag in TAGS and tag not in ADDED_SINCE}
+    assert {*verdicts} == set(Verdict)
+    total = hashlib.sha256()
+    for shape in SHAPES:
+        total.update(repr((shape.__name__, shape.__struct_fields__)).encode())
+    total.update(repr(verdicts).encode())
+    for task_id, task in sorted(tasks.items()):
+        total.update(task_id.encode() + msgspec.json.encode(task))
+    pinned = msgspec.json.decode((GOLDEN / "fold.json").read_bytes(), type=Pinned)
+    found = Pinned(FOLD_VERSION, total.hexdigest())
+    assert found == pinned or pinned.fold_version != FOLD_VERSION, (
+        "the state or evolve changed: raise FOLD_VERSION, so that replicas fold the log again"
+    )
+    assert found == pinned, f"put this into golden/fold.json: {msgspec.json.encode(found).decode()}"
+
+
+ADDED_SINCE: frozenset[str] = frozenset()
+"""Tags that came after the golden log was written."""

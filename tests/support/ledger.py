@@ -1,0 +1,91 @@
+"""The book of fire times: each nominal time up to now is a run, a skip, owed by the backlog, or waits for a pause."""
+
+from __future__ import annotations
+
+from taskscheduler.domain import events as ev
+from taskscheduler.domain.schedule import OneTime, Schedule, next_after
+from taskscheduler.domain.state import Task
+
+
+def fire_times(schedule: Schedule, since: int, until: int) -> list[int]:
+    """The fire times of a schedule in since < t <= until, by walking through them."""
+    found: list[int] = []
+    at = next_after(schedule, since)
+    while at is not None and at <= until:
+        found.append(at)
+        at = next_after(schedule, at)
+    return found
+
+
+class Ledger:
+    """Fed with the decisions on one task. A nominal time is open from when it comes until it is settled, once."""
+
+    def __init__(self) -> None:
+        self.schedule: Schedule | None = None
+        self.seen_until = 0
+        self.open: set[int] = set()
+        self.fired = self.skipped = 0
+
+    def record(self, events: tuple[ev.Event, ...]) -> None:
+        """Take in the events of an accepted decision."""
+        for event in events:
+            self._come(event.at)
+            match event:
+                case ev.TaskCreated():
+                    self._begin(event.definition.schedule, event.at)
+                    self.fired = self.skipped = 0
+                case ev.TaskUpdated() if event.definition.schedule != self.schedule:
+                    self._end()
+                    self._begin(event.definition.schedule, event.at)
+                case ev.TaskCancelled() | ev.TaskDeleted():
+                    self._end()
+                case ev.RunQueued():
+                    self.fired += 1
+                    if event.nominal_at is not None:
+                        self._settle([event.nominal_at])
+                case ev.FiresSkipped():
+                    self.skipped += event.count
+                    last = event.nominal_at if event.nominal_until is None else event.nominal_until
+                    times = self._between(event.nominal_at, last)
+                    assert (len(times), times[-1]) == (event.count, last)
+                    self._settle(times)
+                case _:
+                    pass
+
+    def check(self, task: Task, now: int) -> None:
+        """What has come by now is settled, but for what the state still owes."""
+        self._come(now)
+        if task.definition is not None:
+            assert (task.counts.fired, task.counts.skipped) == (self.fired, self.skipped)
+        owed: set[int] = set()
+        if task.backlog is not None:
+            owed.update(self._between(task.backlog.next, task.backlog.until - 1))
+        if task.next_fire is not None and task.next_fire <= now:
+            owed.update(self._between(task.next_fire, now))
+        vanished, twice = self.open - owed, owed - self.open
+        assert not vanished, f"neither settled nor owed: {sorted(vanished)}"
+        assert not twice, f"settled and owed: {sorted(twice)}"
+
+    def _begin(self, schedule: Schedule, at: int) -> None:
+        self.schedule, self.seen_until = schedule, at
+        if isinstance(schedule, OneTime):
+            self.seen_until = schedule.at - 1
+            self._come(at)
+
+    def _come(self, now: int) -> None:
+        if self.schedule is not None and now > self.seen_until:
+            self.open.update(fire_times(self.schedule, self.seen_until, now))
+            self.seen_until = now
+
+    def _end(self) -> None:
+        assert not self.open, f"vanished: {sorted(self.open)}"
+        self.schedule = None
+
+    def _settle(self, times: list[int]) -> None:
+        for time in times:
+            assert time in self.open, f"{time} was settled twice, or never came"
+            self.open.remove(time)
+
+    def _between(self, first: int, last: int) -> list[int]:
+        assert self.schedule is not None
+        return [first, *fire_times(self.schedule, first, last)]

@@ -1,0 +1,125 @@
+"""Random but repeatable commands for a task, chosen by small numbers, so that hypothesis can shrink them."""
+
+from __future__ import annotations
+
+from taskscheduler.domain import messages as msg
+from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch, NoopTarget, QueueTarget
+from taskscheduler.domain.events import Error
+from taskscheduler.domain.ids import mix
+from taskscheduler.domain.retry import Retry
+from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
+from taskscheduler.domain.state import Task
+from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND
+
+WAITS = (None, None, None, 0, 1, 20 * SECOND, MINUTE, MINUTE + 1, 3 * MINUTE, 10 * MINUTE, HOUR, 5 * HOUR, 3 * DAY)
+"""How long to wait before a move; None is until the task's wakeup, and then to wake it."""
+KINDS = 17
+
+
+class Dice:
+    """Choices that follow from one number."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._throws = 0
+
+    def pick(self, count: int) -> int:
+        self._throws += 1
+        return mix(self._seed, self._throws) % count
+
+    def chance(self, one_in: int) -> bool:
+        return self.pick(one_in) == 0
+
+
+def schedule(dice: Dice, now: int) -> Schedule:
+    match dice.pick(9):
+        case 0:
+            return OneTime(at=0)
+        case 1:
+            return OneTime(at=now - HOUR + dice.pick(2 * DAY), kind="at")
+        case 2:
+            return OneTime(at=0, kind="delay", delay=dice.pick(DAY))
+        case 3:
+            return Every(every=(25 * SECOND, 10 * MINUTE, HOUR)[dice.pick(3)], anchor=0)
+        case 4:
+            return Every(every=HOUR + dice.pick(DAY), anchor=now - DAY + dice.pick(2 * DAY), anchored=True)
+        case 5:
+            return Cron("*/20 * * * *")
+        case 6:
+            return Cron("30 1-3 * * *", "Europe/Berlin")
+        case _:
+            return Every(every=(25 * SECOND, 2 * MINUTE)[dice.pick(2)], anchor=0)
+
+
+def definition(dice: Dice, now: int) -> Definition:
+    policies = ("all", "all", "latest", "none")
+    return Definition(
+        name="t",
+        schedule=schedule(dice, now),
+        target=QueueTarget(f"q{dice.pick(2)}", f"k{dice.pick(2)}") if dice.chance(2) else NoopTarget(),
+        retry=Retry(
+            max_attempts=1 + dice.pick(4),
+            initial=dice.pick(3) * 30 * SECOND,
+            jitter=dice.pick(2) * 0.5,
+            max_elapsed=HOUR if dice.chance(4) else None,
+        ),
+        timeout=(MINUTE, 10 * MINUTE, 10 * HOUR, 3 * DAY)[dice.pick(4)],
+        catch_up=CatchUp(
+            policies[dice.pick(4)],  # type: ignore[arg-type]
+            (0, MINUTE, 5 * MINUTE, HOUR, DAY)[dice.pick(5)],
+            (1, 3, 10, 100)[dice.pick(4)],
+        ),
+        priority=1 + dice.pick(9),
+    )
+
+
+def patch(dice: Dice, now: int) -> DefinitionPatch:
+    other = definition(dice, now)
+    match dice.pick(4):
+        case 0:
+            return DefinitionPatch(schedule=other.schedule)
+        case 1:
+            return DefinitionPatch(retry=other.retry, timeout=other.timeout, priority=other.priority)
+        case 2:
+            return DefinitionPatch(catch_up=other.catch_up, target=other.target)
+        case _:
+            return DefinitionPatch(name=f"n{dice.pick(2)}")
+
+
+def command(kind: int, dice: Dice, task: Task, now: int) -> msg.Command:
+    """One of KINDS kinds of command; those about attempts name one that is there, when one is."""
+    runs = list(task.runs.values())
+    run = runs[dice.pick(len(runs))] if runs else task.last_finished
+    run_id = run.id if run is not None else "none"
+    attempt = run.attempts[-1 - dice.pick(len(run.attempts))] if run is not None and run.attempts else None
+    number, token = (attempt.number, attempt.token_hash) if attempt is not None else (1, "none")
+    match kind % KINDS:
+        case 0 | 1:
+            return msg.Wake()
+        case 2 | 3 | 9:
+            return msg.Claim(run_id, "w", f"t{dice.pick(1 << 30)}", (SECOND, MINUTE, HOUR, 10 * HOUR)[dice.pick(4)])
+        case 4 | 5:
+            return msg.Complete(run_id, number, token)
+        case 6 | 7:
+            retry_after = dice.pick(HOUR) if dice.chance(4) else None
+            return msg.Fail(run_id, number, token, Error("E", "why"), not dice.chance(4), retry_after)
+        case 8:
+            return msg.Renew(run_id, number, token)
+        case 10:
+            return msg.Update(patch(dice, now))
+        case 11:
+            return msg.Pause("p")
+        case 12:
+            return msg.Resume()
+        case 13:
+            return msg.Trigger()
+        case 14:
+            return msg.Retry()
+        case 15:
+            return msg.Lose(run_id, number, token)
+        case _ if dice.chance(8):
+            return msg.Cancel()
+        case _ if dice.chance(8):
+            return msg.Delete()
+        case _:
+            return msg.Create(definition(dice, now))
