@@ -206,15 +206,25 @@ class QueriesConformance:
 
     async def test_a_call_looks_at_so_many_rows_only(self, reader: Reader) -> None:
         for number in range(1_000):
-            reader.history.create(f"t{number:04}", name="needle" if number in (700, 999) else "hay")
+            reader.history.create(f"t{number:04}", name="needle" if number in (3, 700, 999) else "hay")
         queries, filter = reader.queries(examined=256), TaskFilter(name_contains="needle")
         found, calls, cursor = [], 0, None
         while calls == 0 or cursor is not None:
             page = await queries.tasks(filter, limit=10, cursor=cursor)
             found += [view.id for view in page.items]
             cursor, calls = page.next_cursor, calls + 1
-        assert found == ["t0700", "t0999"]
+        assert found == ["t0003", "t0700", "t0999"]
         assert 3 <= calls <= 5
+        page = await reader.queries().tasks(filter, limit=10)
+        assert ([view.id for view in page.items], page.next_cursor) == (found, None)
+
+    async def test_a_status_with_many_tasks_is_looked_for_among_those_with_the_tag(self, reader: Reader) -> None:
+        history = reader.history
+        for number in range(300):
+            tags = {"team": "ops"} if number % 100 == 0 else {}
+            history.create(f"t{number:03}", schedule=EVERY_MINUTE, tags=tags)
+        history.do("t100", msg.Pause())
+        assert await reader.ids(status="scheduled", tags=(("team", "ops"),)) == ["t000", "t200"]
 
     async def test_a_cursor_that_was_not_given_for_the_query_is_refused(self, reader: Reader) -> None:
         history = reader.history
