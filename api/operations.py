@@ -8,7 +8,7 @@ from typing import Any
 
 from taskscheduler.api.headers import LONGEST_KEY
 from taskscheduler.api.problems import KINDS
-from taskscheduler.api.schemas.shapes import ID, Schema, ref, text
+from taskscheduler.api.schemas.shapes import ID, TEXT, Schema, ref, text
 
 OPTION = "operation"
 """Under this name a route handler carries its operation."""
@@ -78,8 +78,8 @@ IF_MATCH = header(
 )
 TRACE = header(
     "traceparent",
-    "W3C trace context; kept with the decision.",
-    {"type": "string", "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"},
+    "W3C trace context, kept with the decision; one that cannot be read is replaced.",
+    {**TEXT, "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]},
 )
 TOKEN = header(
     "Consistency-Token",

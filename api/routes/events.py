@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
@@ -68,12 +68,13 @@ def handlers(node: Node, keep_alive: float = KEEP_ALIVE) -> list[HTTPRouteHandle
         query.errors.check()
         events = node.hub.subscribe(None if last is None else int(last), task_id, set(types) or None)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return Stream(_frames(events, keep_alive), media_type="text/event-stream", headers=headers)
+        return Stream(frames(events, keep_alive), media_type="text/event-stream", headers=headers)
 
     return [live_events]
 
 
-async def _frames(events: AsyncIterator[LiveEvent], keep_alive: float) -> AsyncIterator[bytes]:
+async def frames(events: AsyncIterator[LiveEvent], keep_alive: float) -> AsyncGenerator[bytes, None]:
+    """The stream: a greeting, the events, and a comment after each `keep_alive` seconds of silence."""
     yield _HELLO
     coming: asyncio.Future[LiveEvent] = asyncio.ensure_future(anext(events))
     try:

@@ -15,7 +15,8 @@ _TIME = rf"T(?=[0-9])({_PART}H)?({_PART}M)?({_PART}S)?"
 
 ID: Schema = {"type": "string", "pattern": ID_PATTERN, "examples": ["nightly-report"]}
 INSTANT: Schema = {"type": "string", "format": "date-time", "examples": ["2030-01-31T08:00:00.000Z"]}
-DURATION_OUT: Schema = {"type": "string", "format": "duration", "examples": ["PT5M"]}
+# Not `format: duration`: that of RFC 3339 has no fractions of a second.
+DURATION_OUT: Schema = {"type": "string", "pattern": rf"^P(?=.)([0-9]+D)?({_TIME})?$", "examples": ["PT5M"]}
 DURATION: Schema = {
     "anyOf": [
         {

@@ -21,6 +21,7 @@ TIMEOUT = 5 * MINUTE
 PRIORITY = 5
 LONGEST_NAME = 200
 MOST_TAGS = 16
+RESERVED = ("batch",)
 LONGEST_TAG = 100
 
 _NOT_YET = ("queue_timeout", "heartbeat_timeout")
@@ -37,8 +38,11 @@ class NewTask(msgspec.Struct, frozen=True):
 
 def read_new_task(fields: Fields, now: Instant, forbidden: Forbidden, *, in_batch: bool = False) -> NewTask:
     """A task to be made; errors are collected in `fields.errors`."""
+    task_id = fields.id("id")
+    if task_id in RESERVED:
+        fields.error("id", "is part of a path of the API; choose another")
     task = NewTask(
-        fields.id("id"),
+        task_id,
         Definition(
             name=fields.text("name", 1, LONGEST_NAME, required=True) or "",
             schedule=read_schedule(fields.object("schedule"), now),
@@ -164,7 +168,10 @@ COMPONENTS: dict[str, Schema] = {
         {"id": ID, "idempotency_key": text(1, 255, pattern="^[ -~]+$"), **_OPTIONAL},
         examples=[{**_EXAMPLE, "idempotency_key": "report-2030-01-31"}],
     ),
-    "BatchIn": request({"tasks": array(ref("TaskInBatch"), 1_000)}),
+    "BatchIn": request(
+        {"tasks": array(ref("TaskInBatch"), 1_000)},
+        examples=[{"tasks": [{**_EXAMPLE, "idempotency_key": "report-2030-01-31"}]}],
+    ),
     "EmptyIn": request({}, examples=[{}]),
     "NoteIn": request({}, {"note": text(0, 1_000)}, examples=[{"note": "until the mail server is back"}]),
     "TaskPatch": {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from taskscheduler.api.schemas.query import RUN_STATUSES, TASK_STATUSES
 from taskscheduler.api.schemas.shapes import (
     ANY,
@@ -20,7 +18,6 @@ from taskscheduler.api.schemas.shapes import (
     whole,
     words,
 )
-from taskscheduler.domain.events import RunCause
 from taskscheduler.domain.state import Counts
 
 _TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
@@ -45,7 +42,7 @@ _RUN: dict[str, Schema] = {
     "nominal_until": {**nullable(INSTANT), "description": "The last of the fire times that this row stands for."},
     "count": {**COUNT, "description": "How many fire times the row stands for."},
     "scheduled_for": INSTANT,
-    "cause": words(*get_args(RunCause)),
+    "cause": words("schedule", "catch_up", "manual", "retry"),
     "status": words(*RUN_STATUSES),
     "reason": {**nullable(TEXT), "description": "Why it was skipped or failed, or who cancelled it."},
     "attempts": array(ref("Attempt")),

@@ -1,42 +1,50 @@
-"""Lets the tests of this folder import the helpers beside them, and gives the command line a server of its own."""
+"""Lets the tests of this folder import the helpers beside them, and gives those of REST a node to talk to."""
+
+from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cli_stub import Run, StubServer, stub_server
+if TYPE_CHECKING:
+    import httpx
+    from rest_kit import Clock
 
-
-@pytest.fixture(scope="module")
-def shared_stub() -> Iterator[StubServer]:
-    with stub_server() as stub:
-        yield stub
-
-
-@pytest.fixture
-def stub(shared_stub: StubServer, monkeypatch: pytest.MonkeyPatch) -> StubServer:
-    """The server that the command line talks to."""
-    shared_stub.replies.clear()
-    shared_stub.requests.clear()
-    monkeypatch.setenv("TASKSCHEDULER_URL", shared_stub.url)
-    return shared_stub
+    from taskscheduler.api.bootstrap import EmbeddedNode
 
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line in this process, in an empty directory, with the log left alone."""
-    from taskscheduler.api.cli.main import run
+def clock() -> Clock:
+    """Stands still until it is moved."""
+    from rest_kit import Clock
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("taskscheduler.api.logs.configure", lambda *_: None)
+    return Clock()
 
-    def command(*arguments: str) -> tuple[int, str, str]:
-        code = run(arguments)
-        out, err = capsys.readouterr()
-        return code, out, err
 
-    return command
+@pytest.fixture
+async def served(tmp_path: Path, clock: Clock) -> AsyncIterator[tuple[EmbeddedNode, Any]]:
+    """A whole embedded node and its application."""
+    from rest_kit import real_node
+
+    async with real_node(tmp_path, clock) as both:
+        yield both
+
+
+@pytest.fixture
+def node(served: tuple[EmbeddedNode, Any]) -> EmbeddedNode:
+    """The node behind `api`."""
+    return served[0]
+
+
+@pytest.fixture
+async def api(served: tuple[EmbeddedNode, Any]) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that holds every reply to the OpenAPI document."""
+    from rest_kit import client_of
+
+    async with client_of(served[1]) as client:
+        yield client
