@@ -8,18 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import msgspec
 
+from taskscheduler.commands.asks import Answer, Ask, Done, Group, Unavailable, Waiting
 from taskscheduler.commands.ports import DecisionLog, Folded, LogUnavailable, Receipt
 from taskscheduler.domain.decide import Decided, decide
 from taskscheduler.domain.decision import Record, Verdict, stream_of
 from taskscheduler.domain.errors import DomainError
-from taskscheduler.domain.messages import Command, Context, Key, Policy, Wake
+from taskscheduler.domain.messages import (
+    Command,
+    Complete,
+    Context,
+    Fail,
+    Key,
+    Lose,
+    Policy,
+    Renew,
+    Wake,
+)
 from taskscheduler.domain.state import Task, wakeup
 from taskscheduler.domain.values import Instant, Millis
+
+__all__ = ["Answer", "Ask", "CommandHandler", "Done", "Unavailable"]
 
 BATCH = 256
 """Decisions made in one go: enough to share an fsync, few enough to keep the loop responsive."""
@@ -31,78 +44,12 @@ VALID_FOR: Millis = 30_000
 """After this a record that arrives late is refused by every reader."""
 
 
-class Unavailable(Exception):
-    """The command got no verdict in time. `outcome` is `none` when nothing can have happened, else `unknown`."""
-
-    def __init__(self, detail: str, outcome: Literal["none", "unknown"], retry_after: float = 1.0) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.outcome = outcome
-        self.retry_after = retry_after
-
-
-class Ask(msgspec.Struct, frozen=True):
-    """One command for one task. `due_at` keeps a trigger's decision from being made on an earlier clock."""
-
-    task_id: str
-    command: Command
-    actor: str = "anonymous"
-    key: Key | None = None
-    if_match: int | None = None
-    trace: str | None = None
-    cause: str | None = None
-    due_at: Instant = 0
-
-
-class Done(msgspec.Struct, frozen=True):
-    """An accepted command. `token` says up to where a reader must be to see it."""
-
-    decided: Decided
-    token: str | None = None
-
-
-Answer = Done | DomainError | Unavailable
-
-
-class _Group:
-    """Asks that came in together and are answered together."""
-
-    __slots__ = ("answers", "future", "left")
-
-    def __init__(self, size: int, future: asyncio.Future[list[Answer]]) -> None:
-        self.answers: list[Answer] = [_PENDING] * size
-        self.left = size
-        self.future = future
-
-    def answer(self, index: int, answer: Answer) -> None:
-        self.answers[index] = answer
-        self.left -= 1
-        if self.left == 0 and not self.future.done():
-            self.future.set_result(self.answers)
-
-
-class _Waiting:
-    __slots__ = ("ask", "barrier_passed", "deadline", "group", "index")
-
-    def __init__(self, ask: Ask, group: _Group, index: int, deadline: float) -> None:
-        self.ask = ask
-        self.group = group
-        self.index = index
-        self.deadline = deadline
-        self.barrier_passed = False
-
-    def answer(self, answer: Answer) -> None:
-        self.group.answer(self.index, answer)
-
-
 class _Decision:
     """A record on its way, and who waits for it."""
 
     __slots__ = ("accepted", "after", "before", "record", "task_id")
 
-    def __init__(
-        self, record: Record, before: Task, after: Task, accepted: list[tuple[_Waiting, Decided]]
-    ) -> None:
+    def __init__(self, record: Record, before: Task, after: Task, accepted: list[tuple[Waiting, Decided]]) -> None:
         self.task_id = before.id
         self.before = before
         self.after = after
@@ -110,7 +57,12 @@ class _Decision:
         self.accepted = accepted
 
 
-_PENDING = Unavailable("not decided yet", "unknown")
+_SAFE_TO_REPEAT = (Wake, Renew, Complete, Fail, Lose)
+"""Where nothing to do is no refusal: triggers are given again, and holders of attempts ask again."""
+
+
+def _waiting(decisions: list[_Decision]) -> Iterator[Waiting]:
+    return (waiting for decision in decisions for waiting, _ in decision.accepted)
 
 
 class CommandHandler:
@@ -136,7 +88,7 @@ class CommandHandler:
         self._timeout = timeout
         self._observe = observe
         self._record_ids = (f"{instance}-{n:x}" for n in itertools.count(1))
-        self._pending: dict[str, list[_Waiting]] = {}
+        self._pending: dict[str, list[Waiting]] = {}
         self._busy: set[str] = set()
         self._in_flight = 0
         self._scheduled = False
@@ -164,10 +116,10 @@ class CommandHandler:
         if not asks:
             return []
         loop = asyncio.get_running_loop()
-        group = _Group(len(asks), loop.create_future())
+        group = Group(len(asks), loop.create_future())
         deadline = loop.time() + self._timeout
         for index, ask in enumerate(asks):
-            self._pending.setdefault(ask.task_id, []).append(_Waiting(ask, group, index, deadline))
+            self._pending.setdefault(ask.task_id, []).append(Waiting(ask, group, index, deadline))
         self._schedule()
         return await group.future
 
@@ -193,7 +145,7 @@ class CommandHandler:
         decisions: list[_Decision] = []
         ready = (task_id for task_id in self._pending if task_id not in self._busy)
         for task_id in list(itertools.islice(ready, BATCH)):
-            decision = self._decide(task_id, self._pending.pop(task_id))
+            decision = self._try_to_decide(task_id, self._pending.pop(task_id))
             if decision is not None:
                 decisions.append(decision)
                 self._busy.add(task_id)
@@ -203,28 +155,50 @@ class CommandHandler:
         if self._pending and any(task_id not in self._busy for task_id in self._pending):
             self._schedule()
 
-    def _decide(self, task_id: str, waiting: list[_Waiting]) -> _Decision | None:
+    def _try_to_decide(self, task_id: str, waiting: list[Waiting]) -> _Decision | None:
+        now = asyncio.get_running_loop().time()
+        for w in waiting:
+            if w.deadline <= now:
+                self._give_up(w, "none")
+        waiting = [w for w in waiting if not w.answered]
+        try:
+            return self._decide(task_id, waiting) if waiting else None
+        except Exception as error:
+            # A task that cannot be decided must not take the others with it.
+            self._report(f"no decision on the task {task_id!r}", error)
+            for w in waiting:
+                self._give_up(w, "none")
+            return None
+
+    def _decide(self, task_id: str, waiting: list[Waiting]) -> _Decision | None:
         task = self._folded.state(task_id)
         now = max(self._clock(), task.recorded_at, *(w.ask.due_at for w in waiting))
         if len({w.ask.actor for w in waiting if type(w.ask.command) is not Wake}) > 1:
             waiting = self._put_back_other_actors(task_id, waiting)
         version = task.version
         drafted = task
-        accepted: list[tuple[_Waiting, Decided]] = []
+        accepted: list[tuple[Waiting, Decided]] = []
         for w in waiting:
             ask = w.ask
             context = Context(now, self._seed(), ask.actor, ask.key, ask.if_match)
             try:
                 decided = decide(drafted, ask.command, context, self._policy)
             except DomainError as error:
-                self._refuse(w, error)
+                if drafted is task:
+                    self._refuse(w, error)
+                else:
+                    # What it was refused for is not on the log yet.
+                    self._pending.setdefault(task_id, []).append(w)
                 continue
             drafted = decided.task
             accepted.append((w, decided))
         events = tuple(itertools.chain.from_iterable(decided.events for _, decided in accepted))
         if not events:
             for w, decided in accepted:
-                self._reply(w, decided, None)
+                if w.barrier_passed or decided.replayed is not None or isinstance(w.ask.command, _SAFE_TO_REPEAT):
+                    self._reply(w, decided, None)
+                else:
+                    self._to_barrier(w)
             return None
         first = next((w.ask for w, _ in accepted if type(w.ask.command) is not Wake), accepted[0][0].ask)
         record = Record(
@@ -242,22 +216,32 @@ class CommandHandler:
         after = msgspec.structs.replace(drafted, version=version + 1, recorded_at=now)
         return _Decision(record, task, after, accepted)
 
-    def _put_back_other_actors(self, task_id: str, waiting: list[_Waiting]) -> list[_Waiting]:
+    @staticmethod
+    def _report(message: str, error: Exception) -> None:
+        asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+
+    def _put_back_other_actors(self, task_id: str, waiting: list[Waiting]) -> list[Waiting]:
         # A record names one actor: what another one asked goes into the next decision.
         actor = next(w.ask.actor for w in waiting if type(w.ask.command) is not Wake)
-        mine = [w for w in waiting if w.ask.actor == actor or type(w.ask.command) is Wake]
-        self._pending[task_id] = [w for w in waiting if w not in mine]
+        mine: list[Waiting] = []
+        for w in waiting:
+            kept = w.ask.actor == actor or type(w.ask.command) is Wake
+            (mine if kept else self._pending.setdefault(task_id, [])).append(w)
         return mine
 
-    def _refuse(self, waiting: _Waiting, error: DomainError) -> None:
+    def _refuse(self, waiting: Waiting, error: DomainError) -> None:
         if waiting.barrier_passed:
             self._count(waiting.ask, "refused")
             waiting.answer(error)
             return
+        self._to_barrier(waiting)
+
+    def _to_barrier(self, waiting: Waiting) -> None:
+        # Another instance may be ahead: what it decided is folded before anybody hears that nothing is to be done.
         waiting.barrier_passed = True
         self._spawn(self._pass_barrier(waiting))
 
-    async def _pass_barrier(self, waiting: _Waiting) -> None:
+    async def _pass_barrier(self, waiting: Waiting) -> None:
         try:
             async with asyncio.timeout_at(waiting.deadline):
                 await self._folded.caught_up(waiting.ask.task_id)
@@ -267,22 +251,34 @@ class CommandHandler:
         self._again(waiting)
 
     async def _commit(self, decisions: list[_Decision]) -> None:
-        deadline = min(w.deadline for d in decisions for w, _ in d.accepted)
+        append = asyncio.ensure_future(self._append(decisions))
         try:
-            async with asyncio.timeout_at(deadline):
-                verdicts = await self._append(decisions)
-        except (TimeoutError, LogUnavailable):
-            for decision in decisions:
-                for waiting, _ in decision.accepted:
-                    self._give_up(waiting, "unknown")
-        else:
-            for decision, (receipt, verdict) in zip(decisions, verdicts, strict=True):
+            await self._until_deadlines(append, decisions)
+            for decision, (receipt, verdict) in zip(decisions, await append, strict=True):
                 self._conclude(decision, receipt, verdict)
+        except Exception as error:
+            if not isinstance(error, LogUnavailable):
+                self._report("no verdict on a batch of decisions", error)
+            for waiting in _waiting(decisions):
+                self._give_up(waiting, "unknown")
         finally:
+            append.cancel()
             self._in_flight -= 1
             self._busy.difference_update(d.task_id for d in decisions)
             if self._pending:
                 self._schedule()
+
+    async def _until_deadlines(self, append: asyncio.Future[Any], decisions: list[_Decision]) -> None:
+        """Returns when the verdicts are there; who cannot wait that long is told so. Raises LogUnavailable."""
+        loop = asyncio.get_running_loop()
+        for deadline in sorted({waiting.deadline for waiting in _waiting(decisions)}):
+            await asyncio.wait({append}, timeout=max(0.0, deadline - loop.time()))
+            if append.done():
+                return
+            for waiting in _waiting(decisions):
+                if waiting.deadline <= deadline:
+                    self._give_up(waiting, "unknown")
+        raise LogUnavailable("no verdict in time")
 
     async def _append(self, decisions: list[_Decision]) -> list[tuple[Receipt, Verdict]]:
         expected = asyncio.ensure_future(self._folded.expect([d.record.record_id for d in decisions]))
@@ -310,10 +306,11 @@ class CommandHandler:
             self._reply(waiting, msgspec.structs.replace(decided, task=after), token)
             return
         for waiting, _ in decision.accepted:
-            self._count(waiting.ask, str(verdict))
-            self._spawn(self._decide_again(waiting))
+            if not waiting.answered:
+                self._count(waiting.ask, str(verdict))
+                self._spawn(self._decide_again(waiting))
 
-    async def _decide_again(self, waiting: _Waiting) -> None:
+    async def _decide_again(self, waiting: Waiting) -> None:
         try:
             async with asyncio.timeout_at(waiting.deadline):
                 await self._folded.caught_up(waiting.ask.task_id)
@@ -323,14 +320,15 @@ class CommandHandler:
         waiting.barrier_passed = False
         self._again(waiting)
 
-    def _again(self, waiting: _Waiting) -> None:
-        if asyncio.get_running_loop().time() >= waiting.deadline:
-            self._give_up(waiting, "none")
+    def _again(self, waiting: Waiting) -> None:
+        if waiting.answered:
             return
         self._pending.setdefault(waiting.ask.task_id, []).append(waiting)
         self._schedule()
 
-    def _reply(self, waiting: _Waiting, decided: Decided, token: str | None) -> None:
+    def _reply(self, waiting: Waiting, decided: Decided, token: str | None) -> None:
+        if waiting.answered:
+            return
         if decided.refused is not None:
             self._count(waiting.ask, "refused")
             waiting.answer(decided.refused)
@@ -338,7 +336,9 @@ class CommandHandler:
         self._count(waiting.ask, "replayed" if decided.replayed is not None else "accepted")
         waiting.answer(Done(decided, token))
 
-    def _give_up(self, waiting: _Waiting, outcome: Literal["none", "unknown"]) -> None:
+    def _give_up(self, waiting: Waiting, outcome: Literal["none", "unknown"]) -> None:
+        if waiting.answered:
+            return
         self._count(waiting.ask, "unavailable")
         said = "whether it happened is unknown" if outcome == "unknown" else "nothing was changed"
         detail = f"no verdict within {self._timeout:g} s: {said}; repeat it under the same Idempotency-Key"
@@ -352,4 +352,3 @@ class CommandHandler:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-

@@ -33,9 +33,11 @@ class Draft:
 
     def new_run_id(self, scheduled_for: Instant) -> str:
         """An id for the next run of this decision."""
-        made = ids.run_id(scheduled_for, self.seed, self.runs_made)
-        self.runs_made += 1
-        return made
+        while True:
+            made = ids.run_id(scheduled_for, self.seed, self.runs_made)
+            self.runs_made += 1
+            if made not in self.task.runs:
+                return made
 
     def chance(self) -> float:
         """A number from 0 up to 1, another one for each event."""

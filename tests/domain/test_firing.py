@@ -135,6 +135,14 @@ def test_a_trigger_runs_now_whatever_the_schedule_says() -> None:
     task.when(msg.Trigger(), "1:01").then("queued manual 1:01")
 
 
+def test_runs_made_at_the_same_instant_by_equal_chance_have_different_ids() -> None:
+    task = created(one_time("7:30"))
+    for _ in range(3):
+        task.seed = 1
+        task.when(msg.Trigger(), "1:00")
+    assert len(task.task.runs) == 3
+
+
 def test_active_runs_are_bounded() -> None:
     task = created(one_time("7:30"))
     for _ in range(MAX_ACTIVE_RUNS):

@@ -1,0 +1,85 @@
+"""What waits for an answer: commands as they were asked, one by one or many together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import msgspec
+
+from taskscheduler.domain.decide import Decided
+from taskscheduler.domain.errors import DomainError
+from taskscheduler.domain.messages import Command, Key
+from taskscheduler.domain.values import Instant
+
+
+class Unavailable(Exception):
+    """The command got no verdict in time. `outcome` is `none` when nothing can have happened, else `unknown`."""
+
+    def __init__(self, detail: str, outcome: Literal["none", "unknown"], retry_after: float = 1.0) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.outcome = outcome
+        self.retry_after = retry_after
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One command for one task. `due_at` keeps a trigger's decision from being made on an earlier clock."""
+
+    task_id: str
+    command: Command
+    actor: str = "anonymous"
+    key: Key | None = None
+    if_match: int | None = None
+    trace: str | None = None
+    cause: str | None = None
+    due_at: Instant = 0
+
+
+class Done(msgspec.Struct, frozen=True):
+    """An accepted command. `token` says up to where a reader must be to see it."""
+
+    decided: Decided
+    token: str | None = None
+
+
+Answer = Done | DomainError | Unavailable
+
+
+PENDING = Unavailable("not decided yet", "unknown")
+
+
+class Group:
+    """Asks that came in together and are answered together."""
+
+    __slots__ = ("answers", "future", "left")
+
+    def __init__(self, size: int, future: asyncio.Future[list[Answer]]) -> None:
+        self.answers: list[Answer] = [PENDING] * size
+        self.left = size
+        self.future = future
+
+    def answer(self, index: int, answer: Answer) -> None:
+        self.answers[index] = answer
+        self.left -= 1
+        if self.left == 0 and not self.future.done():
+            self.future.set_result(self.answers)
+
+
+class Waiting:
+    """An ask on its way through decisions. Only its first answer counts."""
+
+    __slots__ = ("answered", "ask", "barrier_passed", "deadline", "group", "index")
+
+    def __init__(self, ask: Ask, group: Group, index: int, deadline: float) -> None:
+        self.ask = ask
+        self.group = group
+        self.index = index
+        self.deadline = deadline
+        self.barrier_passed = False
+        self.answered = False
+
+    def answer(self, answer: Answer) -> None:
+        if not self.answered:
+            self.answered = True
+            self.group.answer(self.index, answer)
