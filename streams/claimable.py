@@ -141,19 +141,18 @@ class Claimables:
         return window
 
 
+_MOVES = (RunQueued, RunRequeued, AttemptClaimed, RunCancelled)
+
+
 def _touched(change: Accepted) -> Iterable[str]:
     touched: set[str] = set()
     for event in change.record.events:
-        kind = type(event)
-        if kind in _MOVES:
-            touched.add(event.run_id)  # type: ignore[union-attr]
-        elif kind is TaskUpdated:
+        if isinstance(event, _MOVES):
+            touched.add(event.run_id)
+        elif type(event) is TaskUpdated:
             # Another target or priority is another place for all that waits.
             touched.update(change.before.runs, change.after.runs)
     return touched
-
-
-_MOVES = frozenset((RunQueued, RunRequeued, AttemptClaimed, RunCancelled))
 
 
 def _place(definition: Definition, task_id: str, run: Run) -> Claimable:

@@ -10,6 +10,9 @@ from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.events import AttemptClaimed, AttemptFailed, AttemptSucceeded, RunCancelled
 
 
+_ENDS = (AttemptSucceeded, AttemptFailed, RunCancelled)
+
+
 class Holding(NamedTuple):
     """An attempt in somebody's hands. `request` is the hash of the claim request, or empty."""
 
@@ -42,8 +45,8 @@ class Holders:
                     if event.request is not None or event.worker in self._always:
                         holding = Holding(event.worker, event.request or "", change.after.id, event.run_id)
                         self._table.put(holding, event.number)
-                elif type(event) in _ENDS:
-                    self._end(change, event.run_id)  # type: ignore[union-attr]
+                elif isinstance(event, _ENDS):
+                    self._end(change, event.run_id)
 
     def held(self, worker: str, request: str | None = None) -> list[tuple[Holding, int]]:
         """What a worker holds, or what one of its requests was given, with the number of the attempt."""
@@ -57,9 +60,4 @@ class Holders:
         if attempts:
             last_attempt = attempts[-1]
             if last_attempt.request is not None or last_attempt.worker in self._always:
-                self._table.delete(
-                    Holding(last_attempt.worker, last_attempt.request or "", change.after.id, run_id)
-                )
-
-
-_ENDS = frozenset((AttemptSucceeded, AttemptFailed, RunCancelled))
+                self._table.delete(Holding(last_attempt.worker, last_attempt.request or "", change.after.id, run_id))

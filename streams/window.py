@@ -31,7 +31,7 @@ class Window(Generic[Item]):
 
     def push(self, item: Item) -> bool:
         """A row was put into the table. Whether it is the first of all."""
-        if self._horizon is not None and self._identity(item) > self._identity(self._horizon):  # type: ignore[operator]
+        if self._horizon is not None and self._identity(item) > self._identity(self._horizon):
             return False
         heapq.heappush(self._heap, item)
         if len(self._heap) > 4 * SIZE:

@@ -1,4 +1,4 @@
-"""Load for a server that is being killed: everything that was acknowledged is remembered, to be checked from outside."""
+"""Load for a server that is being killed. What was acknowledged is remembered, to be checked from outside."""
 
 from __future__ import annotations
 
