@@ -1,7 +1,7 @@
-"""How long projecting a decision takes, and writing what came of it: `python tests/benchmarks/bench_projection.py`.
+"""How long projecting a decision takes, and writing what came of it: `python -m tests.benchmarks.bench_projection`.
 
 A fire is three decisions: the run is queued, its attempt claimed, its success recorded. Figures are microseconds of
-one thread (its processor time, for the machine may be busy) per decision, in the herd's order: first all tasks are woken, then all claimed, then all completed.
+processor time of one thread per decision, in the order of a herd: all tasks are woken, then claimed, then completed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from taskscheduler.projections.projector import project
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.views import VIEW_FAMILIES, RocksViews
-
 from tests.projections.history import EVERY_MINUTE, History
 
 TASKS = 2_000
