@@ -65,7 +65,7 @@ class Claimables:
         self._table = table
         self._windows: dict[Lane, Window[Claimable]] = {}
         self._kinds: dict[str, set[str]] = {}
-        self._waiters: dict[str, set[asyncio.Event]] = {}
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self.waiting = 0
         """How many runs have become claimable, less those claimed or cancelled, since the start."""
 
@@ -96,15 +96,13 @@ class Claimables:
             self._window(lane).push(item)
             self._tell(lane.group)
 
-    async def wait(self, group: str) -> None:
-        """Returns when a run has been put into a lane of the group since the call."""
-        event = asyncio.Event()
+    def wait(self, group: str) -> asyncio.Future[None]:
+        """Done when a run has been put into a lane of the group since the call, not since it is awaited."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiters.setdefault(group, set())
-        waiters.add(event)
-        try:
-            await event.wait()
-        finally:
-            waiters.discard(event)
+        waiters.add(future)
+        future.add_done_callback(waiters.discard)
+        return future
 
     def _move(self, change: Accepted, run_id: str) -> None:
         before, after = change.before, change.after
@@ -124,8 +122,9 @@ class Claimables:
             self._tell(lane.group)
 
     def _tell(self, group: str) -> None:
-        for event in self._waiters.get(group, ()):
-            event.set()
+        for waiter in self._waiters.get(group, ()):
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _known_kinds(self, group: str) -> set[str]:
         kinds = self._kinds.get(group)

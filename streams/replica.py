@@ -87,6 +87,7 @@ class Replica:
         self._drafts: dict[str, tuple[Task, Task]] = {}
         self._reached: list[tuple[int, asyncio.Future[None]]] = []
         self._flush_timer: asyncio.TimerHandle | None = None
+        self._torn = False
         self.failure: str | None = None
 
     @property
@@ -162,6 +163,7 @@ class Replica:
         """Fold entries that follow the own position, tell the observers, resolve who waits for verdicts."""
         store, accepted = self._store, []
         verdicts: list[tuple[str, Verdict]] = []
+        self._torn = True
         for entry in entries:
             record = entry.record
             task_id = task_id_of(record.stream)
@@ -189,6 +191,7 @@ class Replica:
         last = entries[-1]
         self._position = Position(last.position, last.record.record_id)
         store.set_position(self._position)
+        self._torn = False
         self._flush_when_due()
         for record_id, verdict in verdicts:
             self._resolve(record_id, verdict)
@@ -196,11 +199,12 @@ class Replica:
             self._release()
 
     def flush(self) -> None:
-        """Write state, derived rows and position, now."""
+        """Write state, derived rows and position, now; never a part of what a fold that failed has left."""
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
-        self._store.flush()
+        if not self._torn:
+            self._store.flush()
 
     def _flush_when_due(self) -> None:
         if self._store.dirty >= self._flush_rows:

@@ -121,11 +121,10 @@ class Dispatcher:
             for _, item in taken
         ]
         answers = await self._handler.handle_many(asks)
-        for (lane, item), ask, answer in zip(taken, asks, answers, strict=True):
-            if isinstance(answer, Unavailable):
-                self._claimables.give_back(lane, item)
-            elif isinstance(answer, Done):
+        for ask, answer in zip(asks, answers, strict=True):
+            if isinstance(answer, Done):
                 self._start(ask, answer)
+        await give_back_later(self._claimables, taken, answers)
 
     def _start(self, ask: Ask, answer: Done) -> None:
         assert isinstance(ask.command, Claim)
@@ -190,6 +189,17 @@ def _taken_away(answer: Answer) -> bool:
 
 def _ask(attempt: Attempted, command: Complete | Fail | Renew | Lose) -> Ask:
     return Ask(attempt.task_id, command, actor=HOLDER)
+
+
+async def give_back_later(
+    claimables: Claimables, taken: Sequence[tuple[Lane, Claimable]], answers: Sequence[Answer]
+) -> None:
+    """What could not be claimed for lack of a log waits a while, or the same claims would be tried without a pause."""
+    failed = [(place, a.retry_after) for place, a in zip(taken, answers, strict=True) if isinstance(a, Unavailable)]
+    if failed:
+        await asyncio.sleep(max(wait for _, wait in failed))
+        for (lane, item), _ in failed:
+            claimables.give_back(lane, item)
 
 
 async def release_held(holders: Holders, handler: CommandHandler) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -65,12 +64,12 @@ class HttpCaller:
         """Send the request and judge the response. Every failure is an outcome."""
         target = attempt.definition.target
         assert isinstance(target, HttpTarget)
-        refused = forbidden_literal(urlsplit(target.url).hostname or "", self._allow_loopback, self._allow_private)
-        if refused is not None:
-            return _failed("forbidden_address", f"the host of the URL {refused}")
         left = max(1, attempt.deadline - self._clock()) / 1000
         timeout = aiohttp.ClientTimeout(total=left, connect=self._connect_timeout)
         try:
+            refused = forbidden_literal(urlsplit(target.url).hostname or "", self._allow_loopback, self._allow_private)
+            if refused is not None:
+                return _failed("forbidden_address", f"the host of the URL {refused}")
             async with self._session.request(
                 target.method,
                 target.url,
@@ -160,7 +159,7 @@ def _body(target: HttpTarget, attempt: Attempted) -> bytes | None:
 
 
 def _headers(target: HttpTarget, attempt: Attempted) -> dict[str, str]:
-    headers = dict(target.headers)
+    headers = {name: value for name, value in target.headers.items() if name.lower() not in _OURS}
     if not any(name.lower() == "content-type" for name in headers):
         text = target.body is not None and target.body.startswith('"')
         headers["Content-Type"] = "text/plain; charset=utf-8" if text else "application/json"
@@ -174,22 +173,25 @@ def _headers(target: HttpTarget, attempt: Attempted) -> dict[str, str]:
     return headers
 
 
+_OURS = frozenset(("task-id", "run-id", "attempt", "scheduled-for"))
+
+
 async def _excerpt(response: aiohttp.ClientResponse) -> str:
     data = bytearray()
     async for chunk in response.content.iter_chunked(BODY_LIMIT):
         data += chunk
         if len(data) >= BODY_LIMIT:
             break
-    return bytes(data[:BODY_LIMIT]).decode(_charset(response), errors="replace")
+    return _text(bytes(data[:BODY_LIMIT]), response.charset or "utf-8")
 
 
-def _charset(response: aiohttp.ClientResponse) -> str:
+def _text(data: bytes, charset: str) -> str:
     try:
-        return codecs.lookup(response.charset or "utf-8").name
-    except LookupError:
-        return "utf-8"
+        return data.decode(charset, errors="replace")
+    except (LookupError, ValueError):
+        # What a server calls a charset may be unknown to Python, or no encoding of text.
+        return data.decode("utf-8", errors="replace")
 
 
 def _failed(kind: str, message: str) -> Outcome:
     return Outcome(error=Error(kind, message))
-

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from taskscheduler.commands.handler import Ask, CommandHandler, Done, Unavailable
 from taskscheduler.domain.messages import Claim, Complete
 from taskscheduler.streams.claimable import Claimable, Claimables, Lane
-from taskscheduler.streams.dispatch.dispatcher import HOLDER, LEASE
+from taskscheduler.streams.dispatch.dispatcher import HOLDER, LEASE, give_back_later
 
 GROUP = "noop"
 BATCH = 256
@@ -54,14 +54,13 @@ class NoopDispatcher:
                 [Ask(item.task_id, claim, actor=HOLDER) for (_, item), claim in zip(taken, claims, strict=True)]
             )
             completes = []
-            for (lane, item), claim, answer in zip(taken, claims, answers, strict=True):
+            for (_, item), claim, answer in zip(taken, claims, answers, strict=True):
                 if isinstance(answer, Done):
                     number = len(answer.decided.task.runs[item.run_id].attempts)
                     complete = Complete(item.run_id, number, claim.token_hash)
                     completes.append(Ask(item.task_id, complete, actor=HOLDER))
-                elif isinstance(answer, Unavailable):
-                    self._claimables.give_back(lane, item)
             await self._complete(completes)
+            await give_back_later(self._claimables, taken, answers)
         finally:
             self.active -= len(taken)
             self._slots.release()
@@ -71,9 +70,7 @@ class NoopDispatcher:
         while asks:
             answers = await self._handler.handle_many(asks)
             unanswered = [
-                (ask, answer)
-                for ask, answer in zip(asks, answers, strict=True)
-                if isinstance(answer, Unavailable)
+                (ask, answer) for ask, answer in zip(asks, answers, strict=True) if isinstance(answer, Unavailable)
             ]
             asks = [ask for ask, _ in unanswered]
             if unanswered:

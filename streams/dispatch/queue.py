@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -104,7 +105,7 @@ class QueueService:
         lease: Millis = 30_000,
         request_id: str | None = None,
     ) -> list[Given]:
-        """Up to `max` claims, as soon as there are any, at the latest after `wait`.
+        """Up to `max` claims, as soon as there are any, at the latest after `wait`. Raises Unavailable.
 
         The same `request_id` of a worker gets the same claims again, as far as it still holds them.
         """
@@ -112,11 +113,16 @@ class QueueService:
             return await self._poll(queue, worker, kinds, max, wait, lease, None)
         request = request_hash(worker, request_id)
         poll = self._polls.get(request)
-        if poll is None:
+        if poll is None or poll.task.cancelling():
             poll = _Poll(asyncio.create_task(self._again_or_poll(queue, worker, kinds, max, wait, lease, request)))
             self._polls[request] = poll
-            poll.task.add_done_callback(lambda _: self._polls.pop(request, None))
+            poll.task.add_done_callback(lambda task: self._forget(request, task))
         return await poll.result()
+
+    def _forget(self, request: str, task: asyncio.Task[list[Given]]) -> None:
+        poll = self._polls.get(request)
+        if poll is not None and poll.task is task:
+            del self._polls[request]
 
     async def heartbeat(self, token: str, progress: Json | None = None, key: Key | None = None) -> Beat:
         """Renew the lease. Raises ClaimUnknown, ClaimLost, Unavailable."""
@@ -166,9 +172,7 @@ class QueueService:
         if report.error is None:
             command = Complete(said.run_id, said.number, hashed, report.result)
         else:
-            command = Fail(
-                said.run_id, said.number, hashed, report.error, report.retryable, report.retry_after
-            )
+            command = Fail(said.run_id, said.number, hashed, report.error, report.retryable, report.retry_after)
         return Ask(said.task_id, command, key=key)
 
     async def _again_or_poll(
@@ -215,13 +219,14 @@ class QueueService:
 
     async def _wait(self, group: str, until: float) -> bool:
         """Whether something came before the time was up or the service closed."""
-        came = asyncio.ensure_future(self._claimables.wait(group))
+        came = self._claimables.wait(group)
         closing = asyncio.ensure_future(self._closing.wait())
         try:
             left = until - asyncio.get_running_loop().time()
             if left <= 0:
                 return False
-            await asyncio.wait({came, closing}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {came, closing}
+            await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             return came.done()
         finally:
             came.cancel()
@@ -243,14 +248,18 @@ class QueueService:
             ]
         )
         given = []
+        unavailable: Unavailable | None = None
         for (lane, item), token, answer in zip(taken, offers, answers, strict=True):
             if isinstance(answer, Unavailable):
+                unavailable = answer
                 self._claimables.give_back(lane, item)
             elif isinstance(answer, Done):
                 task = answer.decided.task
                 run = task.runs.get(item.run_id)
                 if run is not None and task.definition is not None:
                     given.append(_given(token, task.id, task.definition, run, run.attempts[-1]))
+        if unavailable is not None and not given:
+            raise unavailable
         return given
 
 

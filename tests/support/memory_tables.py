@@ -1,0 +1,67 @@
+"""The tables of timers, waiting runs and holdings, as sorted dicts."""
+
+from __future__ import annotations
+
+from taskscheduler.streams.claimable import Claimable, Lane
+from taskscheduler.streams.holders import Holding
+from taskscheduler.streams.timers import Timer
+
+
+class TimerRows:
+    """Implements TimerTable."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[int, str], int] = {}
+        self.reads = 0
+
+    def put(self, due: int, task_id: str, version: int) -> None:
+        self.rows[due, task_id] = version
+
+    def delete(self, due: int, task_id: str) -> None:
+        self.rows.pop((due, task_id), None)
+
+    def get(self, due: int, task_id: str) -> int | None:
+        return self.rows.get((due, task_id))
+
+    def first(self, limit: int, after: Timer | None) -> list[Timer]:
+        self.reads += 1
+        rows = sorted(row for row in self.rows if after is None or row > after[:2])
+        return [(due, task_id, self.rows[due, task_id]) for due, task_id in rows[:limit]]
+
+
+class ClaimRows:
+    """Implements ClaimTable."""
+
+    def __init__(self) -> None:
+        self.rows: set[tuple[Lane, Claimable]] = set()
+
+    def put(self, lane: Lane, item: Claimable) -> None:
+        self.rows.add((lane, item))
+
+    def delete(self, lane: Lane, item: Claimable) -> None:
+        self.rows.discard((lane, item))
+
+    def has(self, lane: Lane, item: Claimable) -> bool:
+        return (lane, item) in self.rows
+
+    def first(self, lane: Lane, limit: int, after: Claimable | None) -> list[Claimable]:
+        return sorted(i for row, i in self.rows if row == lane and (after is None or i > after))[:limit]
+
+    def kinds(self, group: str) -> set[str]:
+        return {lane.kind for lane, _ in self.rows if lane.group == group}
+
+
+class HolderRows:
+    """Implements HolderTable."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Holding, int] = {}
+
+    def put(self, holding: Holding, number: int) -> None:
+        self.rows[holding] = number
+
+    def delete(self, holding: Holding) -> None:
+        self.rows.pop(holding, None)
+
+    def find(self, worker: str, request: str | None) -> list[tuple[Holding, int]]:
+        return [(h, n) for h, n in sorted(self.rows.items()) if h.worker == worker and request in (None, h.request)]
