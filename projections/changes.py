@@ -18,6 +18,15 @@ class Put(msgspec.Struct, frozen=True, gc=False):
     row: Any
 
 
+class Later(msgspec.Struct, frozen=True, gc=False):
+    """The row of this key is now `build(*args)`. A store may put off building it, and build only the last of many."""
+
+    table: Table[Any]
+    key: Key
+    build: Callable[..., Any]
+    args: tuple[Any, ...]
+
+
 class Delete(msgspec.Struct, frozen=True, gc=False):
     """The row of this key is gone."""
 
@@ -60,4 +69,4 @@ class Reindex(msgspec.Struct, frozen=True, gc=False):
         return self.index(self.before, self.after)
 
 
-Change: TypeAlias = Put | Delete | DeleteRange | Count | Reindex
+Change: TypeAlias = Put | Later | Delete | DeleteRange | Count | Reindex

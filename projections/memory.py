@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from taskscheduler.projections.changes import Change, Count, Delete, DeleteRange, Put, Reindex
+from taskscheduler.projections.changes import Change, Count, Delete, DeleteRange, Later, Put, Reindex
 from taskscheduler.projections.counters import COUNTERS, CounterRow
 from taskscheduler.projections.tables import Column, Key, R, Table, Value
 from taskscheduler.projections.tally import Tally
@@ -46,6 +46,8 @@ class MemoryViews:
             match change:
                 case Put(table=table, row=row):
                     self._rows.setdefault(table.name, {})[table.key(row)] = msgspec.json.encode(row)
+                case Later(table=table, build=build, args=args):
+                    self.apply([Put(table, build(*args))], partition, position)
                 case Delete(table=table, key=key):
                     self._rows.get(table.name, {}).pop(key, None)
                 case DeleteRange(table=table, partition=wanted, start=start, end=end):

@@ -13,7 +13,7 @@ from taskscheduler.domain.evolve import evolve, skipped_run
 from taskscheduler.domain.ids import run_id_floor
 from taskscheduler.domain.state import Run, RunStatus, Task
 from taskscheduler.domain.values import Instant, Json, Millis
-from taskscheduler.projections.changes import Change, DeleteRange, Put
+from taskscheduler.projections.changes import Change, DeleteRange, Later
 from taskscheduler.projections.tables import Column, Table
 
 
@@ -101,9 +101,10 @@ def project(accepted: Accepted) -> Sequence[Change]:
                     others = _runs_left(accepted) if others is None else others
                     run = others[event.run_id]
             result = event.result if isinstance(event, ev.AttemptSucceeded) else None
-            changes.append(Put(RUNS, run_view(task_id, run, result)))
+            changes.append(Later(RUNS, (task_id, run.id), run_view, (task_id, run, result)))
         elif isinstance(event, ev.FiresSkipped):
-            changes.append(Put(RUNS, run_view(task_id, skipped_run(event))))
+            run = skipped_run(event)
+            changes.append(Later(RUNS, (task_id, run.id), run_view, (task_id, run)))
         elif isinstance(event, ev.RunsExpired):
             changes.append(DeleteRange(RUNS, (task_id,), (run_id_floor(event.before),)))
         elif isinstance(event, ev.TaskPurged):

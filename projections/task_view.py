@@ -10,7 +10,7 @@ from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.definition import Definition
 from taskscheduler.domain.state import Counts, Pause, Task, TaskStatus
 from taskscheduler.domain.values import Instant
-from taskscheduler.projections.changes import Change, Delete, Put
+from taskscheduler.projections.changes import Change, Delete, Later
 from taskscheduler.projections.runs import RunView, run_view
 from taskscheduler.projections.tables import Column, Table
 
@@ -61,5 +61,5 @@ def project(accepted: Accepted) -> Sequence[Change]:
     """The row after the decision; every decision changes it, if only by the version."""
     after = accepted.after
     if after.definition is not None:
-        return (Put(TASKS, view_of(after)),)
+        return (Later(TASKS, (after.id,), view_of, (after,)),)
     return (Delete(TASKS, (after.id,)),)

@@ -20,7 +20,9 @@ _END_OVER = b"\xff\xff"
 
 def encode_text(value: str) -> bytes:
     """Text of any length, in the order of its code points."""
-    return value.encode().replace(b"\0", b"\0\xff") + _END
+    if "\0" in value:
+        return value.encode().replace(b"\0", b"\0\xff") + _END
+    return value.encode() + _END
 
 
 def encode_text_descending(value: str) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from taskscheduler.domain.decision import FOLD_VERSION
-from taskscheduler.projections.changes import Change, Count, Delete, DeleteRange, Put, Reindex
+from taskscheduler.projections.changes import Change, Count, Delete, DeleteRange, Later, Put, Reindex
 from taskscheduler.projections.counters import COUNTERS, CounterRow
 from taskscheduler.projections.projector import PROJECTION_VERSION, TABLES
 from taskscheduler.projections.tables import Key, R, Table
@@ -30,13 +30,14 @@ _KEY_ONLY = object()
 class _Rows:
     """One table: its keys and its rows."""
 
-    __slots__ = ("buffered", "codec", "key_only", "of_row", "put_off", "table")
+    __slots__ = ("buffered", "codec", "key_only", "later", "of_row", "put_off", "table")
 
     def __init__(self, buffer: Buffer, table: Table[Any], prefix: bytes) -> None:
         self.table = table
         self.codec = KeyCodec(table, prefix)
         self.of_row = self.codec.of_row
         self.key_only = not table.value_columns
+        self.later: dict[Key, Later] = {}
         self.put_off = self.key_only or table is COUNTERS
         self.buffered: BufferedTable[Any] = (
             buffer.table(FAMILY, lambda _: b"", lambda _: _KEY_ONLY)
@@ -48,6 +49,13 @@ class _Rows:
         whole = self.codec.of(partition)
         low = whole if start is None else self.codec.of(partition + start)
         return low, successor(whole) if end is None else self.codec.of(partition + end)
+
+    def build(self) -> None:
+        """Put the rows that were put off."""
+        later, self.later = self.later, {}
+        of, put = self.codec.of, self.buffered.put
+        for key, change in later.items():
+            put(of(key), change.build(*change.args))
 
     def row(self, key: bytes, row: Any) -> Any:
         return self.table.row(**self.codec.values(key)) if row is _KEY_ONLY else row
@@ -88,13 +96,16 @@ class RocksViews:
         buffer.before_flush(self._settle)
 
     def apply(self, changes: Sequence[Change], partition: int, position: int) -> None:
-        """Apply what one record changes. Index rows and counters wait until they are read or flushed."""
+        """Apply what one record changes. What other records will change again waits until it is read or flushed."""
         if not self._entered:
             self.enter()
         tables = self._tables
         for change in changes:
             kind = type(change)
-            if kind is Put:
+            if kind is Later:
+                later: Later = change  # type: ignore[assignment]
+                tables[later.table].later[later.key] = later
+            elif kind is Put:
                 put: Put = change  # type: ignore[assignment]
                 rows = tables[put.table]
                 row = put.row
@@ -107,6 +118,7 @@ class RocksViews:
                 self._moved[key] = change if earlier is None else Reindex(change.index, earlier.before, change.after)
             elif isinstance(change, Delete):
                 rows = tables[change.table]
+                rows.later.pop(change.key, None)
                 rows.buffered.delete(rows.codec.of(change.key))
             elif isinstance(change, DeleteRange):
                 self._delete_range(change)
@@ -118,6 +130,7 @@ class RocksViews:
 
     def _delete_range(self, change: DeleteRange) -> None:
         rows = self._tables[change.table]
+        rows.build()
         low, high = rows.bounds(change.partition, change.start, change.end)
         companions = change.table.companions
         if companions is not None:
@@ -132,6 +145,9 @@ class RocksViews:
         for move in moved.values():
             self.apply(move.difference(), 0, 0)
         self.apply(self._tally.changed(), 0, 0)
+        for rows in self._tables.values():
+            if rows.later:
+                rows.build()
 
     def _counter(self, key: Key) -> CounterRow | None:
         rows = self._tables[COUNTERS]
@@ -143,6 +159,10 @@ class RocksViews:
         rows = self._tables[table]
         if rows.put_off:
             self._settle()
+        later = rows.later.get(partition_key + clustering_key)
+        if later is not None:
+            row: R = later.build(*later.args)
+            return row
         key = rows.codec.of(partition_key + clustering_key)
         found = rows.buffered.get(key)
         return None if found is None else rows.row(key, found)
@@ -162,6 +182,7 @@ class RocksViews:
         rows = self._tables[table]
         if rows.put_off:
             self._settle()
+        rows.build()
         low, high = rows.bounds(partition_key, start, end)
         if after is not None:
             last = rows.codec.of(partition_key + after)
