@@ -1,9 +1,9 @@
-"""Lets the tests of this folder import the helpers beside them, and gives those of REST a node to talk to."""
+"""Lets the tests of this folder import the helpers beside them; servers for those that need one."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,44 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from cli_stub import Run, StubServer, stub_server
+
 if TYPE_CHECKING:
     import httpx
     from rest_kit import Clock
 
     from taskscheduler.api.bootstrap import EmbeddedNode
+
+
+@pytest.fixture(scope="module")
+def shared_stub() -> Iterator[StubServer]:
+    with stub_server() as stub:
+        yield stub
+
+
+@pytest.fixture
+def stub(shared_stub: StubServer, monkeypatch: pytest.MonkeyPatch) -> StubServer:
+    """The server that the command line talks to."""
+    shared_stub.replies.clear()
+    shared_stub.requests.clear()
+    monkeypatch.setenv("TASKSCHEDULER_URL", shared_stub.url)
+    return shared_stub
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line in this process, in an empty directory, with the log left alone."""
+    from taskscheduler.api.cli.main import run
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("taskscheduler.api.logs.configure", lambda *_: None)
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        code = run(arguments)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command
 
 
 @pytest.fixture
