@@ -5,10 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # workers log too, and need no web framework
-    from litestar.types import ASGIApp, Receive, Scope, Send
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 
@@ -23,17 +19,3 @@ def begin_trace(header: str | None) -> str:
     ours = f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
     trace_parent.set(ours)
     return ours
-
-
-class Traced:
-    """An ASGI application around another: each request begins a trace or goes on with its own."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request: Any = scope
-        if request["type"] == "http":
-            headers = request["headers"]
-            begin_trace(next((value.decode("latin-1") for key, value in headers if key == b"traceparent"), None))
-        await self._app(scope, receive, send)
