@@ -172,8 +172,8 @@ class CommandHandler:
 
     def _decide(self, task_id: str, waiting: list[Waiting]) -> _Decision | None:
         task = self._folded.state(task_id)
-        now = max(self._clock(), task.recorded_at, *(w.ask.due_at for w in waiting))
-        if len({w.ask.actor for w in waiting if type(w.ask.command) is not Wake}) > 1:
+        now = max(self._clock(), task.recorded_at, *[w.ask.due_at for w in waiting])
+        if len(waiting) > 1 and len({w.ask.actor for w in waiting if type(w.ask.command) is not Wake}) > 1:
             waiting = self._put_back_other_actors(task_id, waiting)
         version = task.version
         drafted = task
@@ -192,7 +192,10 @@ class CommandHandler:
                 continue
             drafted = decided.task
             accepted.append((w, decided))
-        events = tuple(itertools.chain.from_iterable(decided.events for _, decided in accepted))
+        if len(accepted) == 1:
+            events = accepted[0][1].events
+        else:
+            events = tuple(itertools.chain.from_iterable(decided.events for _, decided in accepted))
         if not events:
             for w, decided in accepted:
                 if w.barrier_passed or decided.replayed is not None or isinstance(w.ask.command, _SAFE_TO_REPEAT):

@@ -12,8 +12,10 @@ from taskscheduler.streams.timers import Timers, Trigger
 
 ACTOR = "scheduler"
 BATCH = 256
-AT_ONCE = 4
-"""Batches of triggers that wait for their decisions at once."""
+AT_ONCE = 2
+"""Batches of triggers that wait for their decisions at once: one is decided while the other is on its way to disk.
+
+More would only let more runs begin before earlier ones end, and rows be flushed that are about to change."""
 
 
 class TriggerLoop:

@@ -92,12 +92,13 @@ class BufferedTable(Generic[T]):
     def stage(self, batch: Batch) -> int:
         """Move the dirty rows into the batch; how many there were."""
         dirty, self.dirty = self.dirty, {}
-        family, encode = self._family, self._encode
+        handle, encode = self._family.handle, self._encode
+        put, delete = batch.raw.put, batch.raw.delete
         for key, row in dirty.items():
             if row is None:
-                batch.delete(family, key)
+                delete(key, handle)
             else:
-                batch.put(family, key, encode(row))
+                put(key, encode(row), handle)
         return len(dirty)
 
 

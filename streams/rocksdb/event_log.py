@@ -16,6 +16,8 @@ from taskscheduler.streams.rocksdb.tail import Tail
 DECISION_TOPIC = "taskscheduler.domain.decision:Record"
 PARTITION = 0
 CHECKPOINT_EVERY = 65_536
+RECENT_STREAMS = 8_192
+"""Streams whose version is known without asking the database."""
 
 
 class _Group:
@@ -54,6 +56,7 @@ class RocksEventLog:
         self._last_append: Instant = last.appended_at if last else 0
         self._checkpoint = self._rows.checkpoint()
         self._tail = Tail()
+        self._versions: dict[str, int] = {}
         self._grown = asyncio.Event()
         self._group: _Group | None = None
         self._flusher: asyncio.Task[None] | None = None
@@ -86,6 +89,8 @@ class RocksEventLog:
 
     def _take(self, group: _Group, record: Record, now: Instant) -> Receipt:
         version = group.versions.get(record.stream)
+        if version is None:
+            version = self._versions.get(record.stream)
         if version is None:
             version = self._rows.last_version(record.stream) or 0
         verdict = judge(version, record, now)
@@ -120,6 +125,9 @@ class RocksEventLog:
             self._checkpoint = self._durable
             self._rows.put_checkpoint(group.batch, self._checkpoint)
         self._database.write(group.batch)
+        if len(self._versions) > RECENT_STREAMS:
+            self._versions.clear()
+        self._versions.update(group.versions)
         await self._database.sync()
         for entry, size in group.entries:
             self._tail.add(entry, size)
