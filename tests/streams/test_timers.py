@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_a_trigger_is_repeated_ever_more_slowly_until_a_decision_moves_the_timer
         following = clockwork.timers.next_due()
         assert following is not None
         now = following
-    waits = [(b - a) // SECOND for a, b in zip(given, given[1:], strict=False)]
+    waits = [(b - a) // SECOND for a, b in pairwise(given)]
     assert waits == [30, 60, 120, 240, 480, 600, 600]
     clockwork.decider.do(msg.Wake(), now=now)
     assert clockwork.timers.unanswered == 0

@@ -1,0 +1,125 @@
+"""A whole scheduler but for HTTP, on a log in memory and state in a directory: it can crash and come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+
+from taskscheduler.commands.handler import CommandHandler, Done
+from taskscheduler.commands.ports import DecisionLog
+from taskscheduler.domain.ids import mix
+from taskscheduler.domain.messages import Command, Policy
+from taskscheduler.domain.state import Task
+from taskscheduler.streams.claimable import Claimables
+from taskscheduler.streams.dispatch.dispatcher import HOLDER, Dispatcher, Target, release_held
+from taskscheduler.streams.dispatch.noop import NoopDispatcher
+from taskscheduler.streams.dispatch.queue import QueueService
+from taskscheduler.streams.dispatch.tokens import Tokens
+from taskscheduler.streams.holders import Holders
+from taskscheduler.streams.observer import Observer
+from taskscheduler.streams.replica import Replica
+from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table
+from taskscheduler.streams.rocksdb.buffer import Buffer
+from taskscheduler.streams.rocksdb.claim_tables import RocksClaimTable, RocksHolderTable
+from taskscheduler.streams.rocksdb.database import Database
+from taskscheduler.streams.rocksdb.state_store import StateStore
+from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
+from taskscheduler.streams.timers import Timers
+from taskscheduler.streams.triggers import TriggerLoop
+
+FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES)
+
+
+class Node:
+    """Made and started on the running loop."""
+
+    def __init__(
+        self,
+        path: Path,
+        log: DecisionLog,
+        clock: Callable[[], int],
+        *,
+        name: str = "n",
+        seed: int = 1,
+        policy: Policy = Policy(),
+        timeout: float = 10.0,
+        targets: Sequence[Target] = (),
+        observers: Sequence[Observer] = (),
+        noop: bool = True,
+        flush_after: float = 0.1,
+    ) -> None:
+        numbers = count(1)
+        self.database = Database(path, FAMILIES)
+        self.buffer = Buffer(self.database)
+        self.store = StateStore(self.buffer)
+        self.timers = Timers(RocksTimerTable(self.buffer))
+        self.claimables = Claimables(RocksClaimTable(self.buffer))
+        self.holders = Holders(RocksHolderTable(self.buffer), always=(HOLDER,))
+        derived = (self.timers, self.claimables, self.holders, *observers)
+        self.replica = Replica(log, self.store, derived, flush_after=flush_after)
+
+        def chance() -> int:
+            return mix(seed, next(numbers))
+
+        self.handler = CommandHandler(
+            log, self.replica, clock=clock, seed=chance, instance=name, policy=policy, timeout=timeout
+        )
+        self.queue = QueueService(
+            self.claimables, self.holders, self.handler, Tokens(b"secret"), clock=clock, seed=chance
+        )
+        self.triggers = TriggerLoop(self.timers, self.handler, clock)
+        self.noop = NoopDispatcher(self.claimables, self.handler, seed=chance) if noop else None
+        self.dispatchers = [
+            Dispatcher(target, self.claimables, self.handler, clock=clock, seed=chance) for target in targets
+        ]
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def start(self, *, work: bool = True) -> None:
+        """Fold what is on the log, then follow it and, unless told otherwise, do what is due."""
+        await self.replica.check()
+        await self.replica.catch_up()
+        self._loops.append(asyncio.create_task(self.replica.run()))
+        await release_held(self.holders, self.handler)
+        if work:
+            runs = [self.triggers.run, *([self.noop.run] if self.noop else []), *(d.run for d in self.dispatchers)]
+            self._loops += [asyncio.create_task(run()) for run in runs]
+
+    async def do(self, command: Command, task_id: str = "a", **more: object) -> Done:
+        """One command."""
+        return await self.handler.handle(task_id, command, **more)  # type: ignore[arg-type]
+
+    def state(self, task_id: str = "a") -> Task:
+        """As far as folded."""
+        return self.replica.state(task_id)
+
+    async def crash(self) -> None:
+        """Lose everything that was not flushed, in the middle of whatever goes on."""
+        mine = asyncio.current_task()
+        others = [task for task in asyncio.all_tasks() if task is not mine and task in self._everything()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        self.replica._torn = True  # what a timer may still want to flush is lost as well
+        self.database.close()
+
+    def _everything(self) -> set[asyncio.Task[None]]:
+        parts: set[asyncio.Task[None]] = {*self._loops, *self.handler._tasks, *self.triggers._deciding}
+        for dispatcher in self.dispatchers:
+            parts |= dispatcher._calls
+        return parts | (self.noop._batches if self.noop else set())
+
+    async def stop(self, grace: float = 1.0) -> None:
+        """End in good order."""
+        self.queue.close()
+        for loop in self._loops[1:]:
+            loop.cancel()
+        await asyncio.gather(*self._loops[1:], return_exceptions=True)
+        for part in (*self.dispatchers, *([self.noop] if self.noop else [])):
+            await part.stop(grace)
+        await self.handler.drain()
+        self._loops[0].cancel()
+        await asyncio.gather(self._loops[0], return_exceptions=True)
+        self.replica.flush()
+        self.database.close()
