@@ -155,7 +155,7 @@ class Database:
 
     def _open(self, names: list[str], accept_loss: bool) -> Rdict:
         cache = Cache(BLOCK_CACHE)
-        options = {name: family_options(cache) for name in names}
+        options = {name: family_options(cache, name) for name in names}
         try:
             return Rdict(str(self.path), database_options(cache, accept_loss), options)
         except Exception as error:

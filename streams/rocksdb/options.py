@@ -10,17 +10,20 @@ WRITE_BUFFER = 16 * MIB
 WRITE_BUFFERS = 64 * MIB
 WAL_LIMIT = 64 * MIB
 OPEN_FILES = 512
+UNFILTERED = ("log", "streams")
+"""Families that grow for ever and are read in order: a filter in memory would grow with them."""
 
 
-def family_options(cache: Cache) -> Options:
+def family_options(cache: Cache, name: str) -> Options:
     """The options of one column family. All share the cache."""
     table = BlockBasedOptions()
     table.set_block_cache(cache)
     table.set_block_size(8 * 1024)
-    table.set_bloom_filter(10, False)
-    table.set_cache_index_and_filter_blocks(True)
-    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
     table.set_format_version(5)
+    # In the cache, a filter larger than one of its shards is read from disk for every get: keep them beside it.
+    table.set_cache_index_and_filter_blocks(False)
+    if name not in UNFILTERED:
+        table.set_bloom_filter(10, False)
     options = Options(raw_mode=True)
     options.set_block_based_table_factory(table)
     options.set_compression_type(DBCompressionType.lz4())
@@ -36,7 +39,7 @@ def family_options(cache: Cache) -> Options:
 
 def database_options(cache: Cache, accept_loss: bool) -> Options:
     """The options of the whole database. `accept_loss` opens a damaged log up to the damage instead of refusing."""
-    options = family_options(cache)
+    options = family_options(cache, "default")
     options.create_if_missing(True)
     options.create_missing_column_families(True)
     options.set_paranoid_checks(True)

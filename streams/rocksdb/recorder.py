@@ -31,7 +31,7 @@ from eventsourcing.utils import Environment, EnvType, resolve_topic
 
 from taskscheduler.streams.rocksdb.database import Batch
 from taskscheduler.streams.rocksdb.datastore import RECORDS, TRACKING, RocksDatastore
-from taskscheduler.streams.rocksdb.rows import Row, number, number_of, stream_key
+from taskscheduler.streams.rocksdb.rows import Row, number, number_of, version_key
 from taskscheduler.streams.rocksdb.rows import pack_row as pack
 from taskscheduler.streams.rocksdb.rows import unpack_row as unpack
 
@@ -90,24 +90,24 @@ class RocksAggregateRecorder(_Recorder, AggregateRecorder):
         return found
 
     def _exists(self, stream: str, version: int) -> bool:
-        return self._records.get(self._key(stream) + number(version)) is not None
+        return self._records.get(self._key(stream, version)) is not None
 
     def _stage(self, batch: Batch, stored_events: Sequence[StoredEvent], **_: Any) -> list[int]:
         for event in stored_events:
             row = self._row(0, event)
-            batch.put(self._records, self._key(row.stream) + number(row.version), pack(row))
+            batch.put(self._records, self._key(row.stream, row.version), pack(row))
         return []
 
     def _committed(self, ids: list[int]) -> None:
         """Called under the lock, once what was staged is on disk."""
 
     def _rows_of(self, stream: str, first: int, last: int, desc: bool) -> Iterator[Row]:
-        key = self._key(stream)
-        for _, value in self._records.scan(key + number(first), key + number(last + 1), reverse=desc):
+        start, end = self._key(stream, first), self._key(stream, last + 1)
+        for _, value in self._records.scan(start, end, reverse=desc):
             yield unpack(_NOWHERE, value)
 
-    def _key(self, stream: str) -> bytes:
-        return stream_key(self._purpose) + stream_key(stream)
+    def _key(self, stream: str, version: int) -> bytes:
+        return self._purpose.encode() + b"\0" + version_key(stream, version)
 
     def _row(self, position: int, event: StoredEvent) -> Row:
         is_uuid = isinstance(event.originator_id, UUID)

@@ -2,7 +2,7 @@
 
     log      position            -> crc, instant of the append, version, kind of originator, stream, topic, state
     streams  stream NUL version  -> position
-    streams  stream NUL          -> last version of the stream
+    versions stream              -> last version of the stream
 
 The checksum covers the position too, so a row that is whole but in another's place is found as well.
 """
@@ -22,7 +22,8 @@ from taskscheduler.streams.rocksdb.refusals import DataDamaged
 
 LOG = "log"
 STREAMS = "streams"
-LOG_FAMILIES = (LOG, STREAMS)
+VERSIONS = "versions"
+LOG_FAMILIES = (LOG, STREAMS, VERSIONS)
 CHECKPOINT_KEY = b"log.checkpoint"
 
 _NUMBER = Struct(">Q")
@@ -50,17 +51,11 @@ def number_of(data: bytes) -> int:
     return value
 
 
-def stream_key(stream: str) -> bytes:
-    """The key under which a stream's last version stands; its versions follow. Raises ValueError for a NUL."""
+def version_key(stream: str, version: int) -> bytes:
+    """The key of a version in its stream. Raises ValueError for a NUL in the stream."""
     if "\0" in stream:
         raise ValueError(f"{stream!r} contains a NUL")
-    return stream.encode() + b"\0"
-
-
-def version_key(key: bytes) -> int | None:
-    """The version in a key of the streams family, None for the key of a last version."""
-    _, _, version = key.partition(b"\0")
-    return int.from_bytes(version, "big") if version else None
+    return stream.encode() + b"\0" + _NUMBER.pack(version)
 
 
 def pack_row(row: Row) -> bytes:
@@ -98,31 +93,30 @@ class LogRows:
         self._database = database
         self._log = database.family(LOG)
         self._streams = database.family(STREAMS)
+        self._versions = database.family(VERSIONS)
         self._meta = database.family(META)
 
     def put(self, batch: Batch, row: Row) -> None:
         """The row, its place in the stream and the stream's last version."""
-        stream = stream_key(row.stream)
-        version = number(row.version)
         position = number(row.position)
         batch.put(self._log, position, pack_row(row))
-        batch.put(self._streams, stream + version, position)
-        batch.put(self._streams, stream, version)
+        batch.put(self._streams, version_key(row.stream, row.version), position)
+        batch.put(self._versions, row.stream.encode(), number(row.version))
 
     def last_version(self, stream: str) -> int | None:
         """The last version of the stream, None when it has none."""
-        data = self._streams.get(stream_key(stream))
+        data = self._versions.get(stream.encode())
         return None if data is None else number_of(data)
 
     def position(self, stream: str, version: int) -> int | None:
         """Where a version of the stream stands in the log."""
-        data = self._streams.get(stream_key(stream) + number(version))
+        data = self._streams.get(version_key(stream, version))
         return None if data is None else number_of(data)
 
     def positions(self, stream: str, first: int, last: int, reverse: bool) -> Iterator[int]:
         """The positions of the versions first <= v <= last of the stream."""
-        key = stream_key(stream)
-        for _, data in self._streams.scan(key + number(first), key + number(last) + b"\0", reverse=reverse):
+        start, end = version_key(stream, first), version_key(stream, last) + b"\0"
+        for _, data in self._streams.scan(start, end, reverse=reverse):
             yield number_of(data)
 
     def row(self, position: int) -> Row:

@@ -10,7 +10,7 @@ from taskscheduler.streams.codec import Unreadable, decode_envelope
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.event_log import DECISION_TOPIC
 from taskscheduler.streams.rocksdb.refusals import DataDamaged
-from taskscheduler.streams.rocksdb.rows import STREAMS, LogRows, Row, number_of, version_key
+from taskscheduler.streams.rocksdb.rows import STREAMS, VERSIONS, LogRows, Row, number, number_of
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -57,24 +57,29 @@ def _decision_damage(row: Row) -> Iterator[str]:
 
 def _streams_damage(database: Database, rows: int) -> Iterator[str]:
     """Each row of the log has its place in a stream; so as many places as rows means that none is left over."""
-    places = 0
-    stream = b""
-    stated = newest = newest_at = 0
+    places = streams = newest = newest_at = 0
+    stream: bytes | None = None
     for key, value in database.family(STREAMS).scan():
-        version = version_key(key)
-        if version is None:
-            if stated != newest:
-                yield _wrong_last(stream, stated, newest)
-            stream, stated, newest, newest_at = key[:-1], number_of(value), 0, 0
-            continue
+        name, version, position = key[:-9], int.from_bytes(key[-8:], "big"), number_of(value)
         places += 1
-        if number_of(value) > newest_at:
-            newest, newest_at = version, number_of(value)
-    if stated != newest:
-        yield _wrong_last(stream, stated, newest)
+        if name != stream:
+            yield from _last_version_damage(database, stream, newest)
+            stream, newest_at = name, 0
+            streams += 1
+        if position > newest_at:
+            newest, newest_at = version, position
+    yield from _last_version_damage(database, stream, newest)
     if places != rows:
         yield f"the streams have {places} versions and the log has {rows} rows"
+    stated = sum(1 for _ in database.family(VERSIONS).scan())
+    if stated != streams:
+        yield f"there are {streams} streams and {stated} last versions"
 
 
-def _wrong_last(stream: bytes, stated: int, newest: int) -> str:
-    return f"{stream.decode(errors='replace')} states its last version as {stated}, and it is {newest}"
+def _last_version_damage(database: Database, stream: bytes | None, newest: int) -> Iterator[str]:
+    if stream is None:
+        return
+    stated = database.family(VERSIONS).get(stream)
+    if stated != number(newest):
+        found = "nothing" if stated is None else number_of(stated)
+        yield f"{stream.decode(errors='replace')} states its last version as {found}, and it is {newest}"

@@ -15,7 +15,16 @@ from taskscheduler.commands.ports import Entry
 from taskscheduler.streams.rocksdb.database import META, Batch, Database
 from taskscheduler.streams.rocksdb.event_log import RocksEventLog
 from taskscheduler.streams.rocksdb.refusals import DataDamaged, DataDirUnusable, DataRefused
-from taskscheduler.streams.rocksdb.rows import LOG, LOG_FAMILIES, STREAMS, number, pack_row, stream_key, unpack_row
+from taskscheduler.streams.rocksdb.rows import (
+    LOG,
+    LOG_FAMILIES,
+    STREAMS,
+    VERSIONS,
+    number,
+    pack_row,
+    unpack_row,
+    version_key,
+)
 from taskscheduler.streams.rocksdb.verify import verify
 from taskscheduler.streams.rocksdb.wal import BLOCK, first_damage
 from tests.streams.conformance.log import decision, read_all
@@ -206,7 +215,7 @@ HARM: dict[str, Callable[[Database, Batch], None]] = {
     "row 4 of the log: it is too short": lambda db, batch: batch.put(db.family(LOG), number(4), b"x"),
     "row 3 of the log is older": age,
     "row 2 of the log is not in its stream": lambda db, batch: batch.delete(
-        db.family(STREAMS), stream_key("task/1") + number(1)
+        db.family(STREAMS), version_key("task/1", 1)
     ),
 }
 
@@ -224,11 +233,15 @@ def test_rows_that_are_not_as_they_were_written_stop_the_start(killed: Killed, w
 
 LATENT: dict[str, Callable[[Database, Batch], None]] = {
     "task/3 states its last version as 9, and it is 1": lambda db, batch: batch.put(
-        db.family(STREAMS), stream_key("task/3"), number(9)
+        db.family(VERSIONS), b"task/3", number(9)
     ),
     "the streams have 13 versions and the log has 12 rows": lambda db, batch: batch.put(
-        db.family(STREAMS), stream_key("task/9") + number(7), number(1)
+        db.family(STREAMS), version_key("task/9", 7), number(1)
     ),
+    "task/3 states its last version as nothing, and it is 1": lambda db, batch: batch.delete(
+        db.family(VERSIONS), b"task/3"
+    ),
+    "there are 12 streams and 13 last versions": lambda db, batch: batch.put(db.family(VERSIONS), b"task/x", number(1)),
 }
 
 
