@@ -130,3 +130,11 @@ def refusing_app() -> Litestar:
         metrics=Metrics(),
     )
     return create_app(node, Settings())
+
+
+def nested(levels: int) -> Any:
+    """JSON of so many levels."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
