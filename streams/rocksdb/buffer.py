@@ -90,16 +90,15 @@ class BufferedTable(Generic[T]):
         batch.delete_range(self._family, b"", LAST_KEY)
 
     def stage(self, batch: Batch) -> int:
-        """Move the dirty rows into the batch; how many there were."""
-        dirty, self.dirty = self.dirty, {}
+        """Put the dirty rows into the batch; how many there are. They stay dirty until it is written."""
         handle, encode = self._family.handle, self._encode
         put, delete = batch.raw.put, batch.raw.delete
-        for key, row in dirty.items():
+        for key, row in self.dirty.items():
             if row is None:
                 delete(key, handle)
             else:
                 put(key, encode(row), handle)
-        return len(dirty)
+        return len(self.dirty)
 
 
 class Buffer:
@@ -140,4 +139,6 @@ class Buffer:
         count = sum(table.stage(batch) for table in self._tables)
         if count:
             self._database.write(batch)
+            for table in self._tables:
+                table.dirty = {}
         return count

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from taskscheduler.streams.rocksdb.buffer import Buffer, BufferedTable
 from taskscheduler.streams.rocksdb.database import Database
 
@@ -102,3 +102,6 @@ def test_a_row_that_cannot_be_encoded_writes_no_other(database: Database) -> Non
     with pytest.raises(TypeError):
         buffer.flush()
     assert Buffer(database).table("one", str.encode, bytes.decode).get(b"a") is None
+    two.put(b"a", "2")
+    assert buffer.flush() == 2
+    assert Buffer(database).table("one", str.encode, bytes.decode).get(b"a") == "1"
