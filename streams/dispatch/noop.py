@@ -12,8 +12,8 @@ from taskscheduler.streams.dispatch.dispatcher import HOLDER, LEASE, give_back_l
 
 GROUP = "noop"
 BATCH = 256
-AT_ONCE = 4
-"""Batches between claim and outcome at once."""
+AT_ONCE = 2
+"""Batches between claim and outcome at once; see the trigger loop for why so few."""
 
 
 class NoopDispatcher:
