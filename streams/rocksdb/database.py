@@ -120,7 +120,8 @@ class Database:
     """Opens or creates the directory. Raises DataDirInUse, DataDamaged, DataDirUnusable.
 
     A `write` survives the end of the process at once, and the loss of power once a later `sync` has returned.
-    After a failed write or sync all further ones are refused: what the disk holds is unknown until it is read again.
+    After a failed write or sync all further ones are refused, and `failed` says why: what the disk holds is unknown
+    until it is read again. `syncs` counts the fsyncs.
     """
 
     def __init__(self, path: Path, families: Iterable[str], *, accept_loss: bool = False) -> None:
