@@ -30,7 +30,7 @@ _KEY_ONLY = object()
 class _Rows:
     """One table: its keys and its rows."""
 
-    __slots__ = ("buffered", "codec", "key_only", "later", "of_row", "put_off", "table")
+    __slots__ = ("buffered", "codec", "key_only", "later", "of_row", "table")
 
     def __init__(self, buffer: Buffer, table: Table[Any], prefix: bytes) -> None:
         self.table = table
@@ -38,7 +38,6 @@ class _Rows:
         self.of_row = self.codec.of_row
         self.key_only = not table.value_columns
         self.later: dict[Key, Later] = {}
-        self.put_off = self.key_only or table is COUNTERS
         self.buffered: BufferedTable[Any] = (
             buffer.table(FAMILY, lambda _: b"", lambda _: _KEY_ONLY)
             if self.key_only
@@ -141,13 +140,28 @@ class RocksViews:
         rows.buffered.delete_range(low, high)
 
     def _settle(self) -> None:
-        moved, self._moved = self._moved, {}
-        for move in moved.values():
-            self.apply(move.difference(), 0, 0)
-        self.apply(self._tally.changed(), 0, 0)
+        self._move()
+        self._count()
         for rows in self._tables.values():
             if rows.later:
                 rows.build()
+
+    def _move(self) -> None:
+        moved, self._moved = self._moved, {}
+        for move in moved.values():
+            self.apply(move.difference(), 0, 0)
+
+    def _count(self) -> None:
+        self.apply(self._tally.changed(), 0, 0)
+
+    def _settle_for(self, rows: _Rows) -> None:
+        """Put what was put off of one table."""
+        if rows.key_only:
+            self._move()
+        elif rows.table is COUNTERS:
+            self._count()
+        else:
+            rows.build()
 
     def _counter(self, key: Key) -> CounterRow | None:
         rows = self._tables[COUNTERS]
@@ -157,8 +171,8 @@ class RocksViews:
     async def get(self, table: Table[R], partition_key: Key, clustering_key: Key = ()) -> R | None:
         """One row, or None."""
         rows = self._tables[table]
-        if rows.put_off:
-            self._settle()
+        if rows.key_only or table is COUNTERS:
+            self._settle_for(rows)
         later = rows.later.get(partition_key + clustering_key)
         if later is not None:
             row: R = later.build(*later.args)
@@ -180,9 +194,7 @@ class RocksViews:
     ) -> list[R]:
         """Up to `limit` rows of a partition in order."""
         rows = self._tables[table]
-        if rows.put_off:
-            self._settle()
-        rows.build()
+        self._settle_for(rows)
         low, high = rows.bounds(partition_key, start, end)
         if after is not None:
             last = rows.codec.of(partition_key + after)
