@@ -19,7 +19,8 @@ class MemoryLog:
 
     `refuses`: judges at the door as an embedded log does; otherwise everything lands and readers judge.
     `down`: takes nothing. `loses_replies`: takes records but never says so. `duplicates`: a producer that resends.
-    `held`: appends wait until it is set again. `failing`: numbers of appends, from 1, that it does not take.
+    `held`: appends wait until it is set again. `failing`, `losing`: numbers of appends, from 1,
+    that it does not take or does not answer.
     """
 
     def __init__(self, clock: Callable[[], int] | None = None, *, refuses: bool = False) -> None:
@@ -33,6 +34,7 @@ class MemoryLog:
         self.followers: list[Callable[[], None]] = []
         self.appends = 0
         self.failing: set[int] = set()
+        self.losing: set[int] = set()
         self._versions: dict[str, int] = {}
         self._grown = asyncio.Event()
 
@@ -52,7 +54,7 @@ class MemoryLog:
             for record in records:
                 self.land(record)
         self._tell()
-        if self.loses_replies:
+        if self.loses_replies or number in self.losing:
             raise LogUnavailable("the reply was lost")
         return receipts
 

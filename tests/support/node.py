@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from taskscheduler.commands.handler import CommandHandler, Done
-from taskscheduler.commands.ports import DecisionLog
+from taskscheduler.commands.ports import LogUnavailable, Receipt
+from taskscheduler.domain.decision import Record
 from taskscheduler.domain.ids import mix
 from taskscheduler.domain.messages import Command, Policy
 from taskscheduler.domain.state import Task
@@ -28,8 +30,25 @@ from taskscheduler.streams.rocksdb.state_store import StateStore
 from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
 from taskscheduler.streams.timers import Timers
 from taskscheduler.streams.triggers import TriggerLoop
+from tests.support.memory_log import MemoryLog
 
 FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES)
+
+
+class Wire:
+    """The log as one process reaches it, until it dies."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self.cut = False
+
+    async def append(self, records: Sequence[Record]) -> list[Receipt]:
+        if self.cut:
+            raise LogUnavailable("the process is dead")
+        return await self._log.append(records)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
 
 
 class Node:
@@ -38,7 +57,7 @@ class Node:
     def __init__(
         self,
         path: Path,
-        log: DecisionLog,
+        log: MemoryLog,
         clock: Callable[[], int],
         *,
         name: str = "n",
@@ -51,6 +70,7 @@ class Node:
         flush_after: float = 0.1,
     ) -> None:
         numbers = count(1)
+        self._log = log = Wire(log)
         self.database = Database(path, FAMILIES)
         self.buffer = Buffer(self.database)
         self.store = StateStore(self.buffer)
@@ -95,20 +115,15 @@ class Node:
         return self.replica.state(task_id)
 
     async def crash(self) -> None:
-        """Lose everything that was not flushed, in the middle of whatever goes on."""
-        mine = asyncio.current_task()
-        others = [task for task in asyncio.all_tasks() if task is not mine and task in self._everything()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        self.replica._torn = True  # what a timer may still want to flush is lost as well
+        """Lose everything that was not flushed, in the middle of whatever goes on; only the caller's task lives on."""
+        self._log.cut = True
+        self.replica._torn = True  # nothing that a timer may still want to flush reaches the disk
+        # What is cancelled may begin something else: a process that dies does not.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.sleep(0)
         self.database.close()
-
-    def _everything(self) -> set[asyncio.Task[None]]:
-        parts: set[asyncio.Task[None]] = {*self._loops, *self.handler._tasks, *self.triggers._deciding}
-        for dispatcher in self.dispatchers:
-            parts |= dispatcher._calls
-        return parts | (self.noop._batches if self.noop else set())
 
     async def stop(self, grace: float = 1.0) -> None:
         """End in good order."""
