@@ -17,6 +17,9 @@ AT_ONCE = 2
 
 More would only let more runs begin before earlier ones end, and rows be flushed that are about to change."""
 
+LONGEST_SLEEP = 1.0
+"""Seconds. Sleeps are cut, so that a clock set forward is noticed."""
+
 
 class TriggerLoop:
     """Sleeps until the next timer, wakes what is due, and waits for the decisions before it takes more."""
@@ -54,11 +57,9 @@ class TriggerLoop:
             self._slots.release()
 
     async def _sleep(self, until: Instant | None) -> None:
-        wait = None if until is None else max(0.0, (until - self._clock()) / 1000)
-        # Long sleeps are cut, so that a clock set forward is noticed.
-        limit = 1.0 if wait is None else min(wait, 1.0)
+        wait = LONGEST_SLEEP if until is None else max(0.0, (until - self._clock()) / 1000)
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(min(wait, LONGEST_SLEEP)):
                 await self._sooner.wait()
         except TimeoutError:
             pass
