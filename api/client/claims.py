@@ -16,7 +16,8 @@ from taskscheduler.client.transport import ERRORS
 MOST_CLAIMS = 100
 TRY_AGAIN = frozenset({408, 409, 429})
 REPLY_SECONDS = 10.0
-LAST_LOOK_SECONDS = 3.0
+LAST_LOOKS_SECONDS = (0.25, 0.5, 1.0, 2.0)
+LAST_LOOK_PAUSE = 0.05
 
 Send = Callable[[str, bytes, dict[str, str], float], Awaitable[Reply]]
 """Posts a body to a path, with more headers, within some seconds; raises transport.ERRORS."""
@@ -86,11 +87,16 @@ class Claims:
         """Give what an interrupted `next` may have been granted, so that it does not wait for its lease to run out."""
         if self._open is None:
             return []
-        outcome = await self._ask({**self._open, "wait": "0ms"}, LAST_LOOK_SECONDS)
+        # Not 0: a server need not notice that nobody waits any more for a request that it must not hold.
+        request = {**self._open, "wait": "1ms"}
         self._open = None
-        if isinstance(outcome, Exception) or outcome.status != 200:
-            return []
-        return _read_claims(outcome).claims
+        for seconds in LAST_LOOKS_SECONDS:
+            outcome = await self._ask(request, seconds)
+            if isinstance(outcome, Reply) and outcome.status == 200:
+                return _read_claims(outcome).claims
+            # It may have joined the interrupted request, if the server had not noticed the interruption yet.
+            await self._clock.sleep(LAST_LOOK_PAUSE)
+        return []
 
     async def _ask(self, request: dict[str, Any], seconds: float) -> Reply | Exception:
         try:

@@ -34,6 +34,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     body: Any = None
     lose_reply: bool = False
+    hold: bool = False
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Stub:
             await self._changed.wait_for(holds)
 
     def fault(self, part: str, status: int | None = None, times: int = 1, **more: Any) -> None:
-        """Answer the next requests with a status, or with a dropped connection; `lose_reply` carries them out first."""
+        """Answer the next requests with a status, or drop or `hold` them; `lose_reply` carries them out first."""
         self.faults.append(Fault(part, times, status, **more))
 
     def asked(self, part: str) -> list[Seen]:
@@ -144,6 +145,8 @@ class Stub:
             if fault is None:
                 return await self._answer(request, handler)
             fault.times -= 1
+            if fault.hold:
+                await asyncio.Event().wait()
             response = await self._answer(request, handler) if fault.lose_reply else self._fault(fault)
             if fault.status is None and request.transport is not None:
                 request.transport.abort()
@@ -331,7 +334,7 @@ class Stub:
     async def claim(self, request: web.Request) -> web.Response:
         asked = await request.json()
         request_id, queue = asked["request_id"], request.match_info["queue"]
-        if request_id not in self.polls and asked["wait"] != "0ms":
+        if request_id not in self.polls and asked["wait"] != "1ms":
             await self.until(lambda: request_id in self.polls or self._ready(queue, asked["kinds"]))
         if request_id not in self.polls:
             runs = self._ready(queue, asked["kinds"])[: asked["max"]]

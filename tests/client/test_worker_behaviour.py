@@ -156,6 +156,36 @@ async def test_what_is_claimed_at_the_stop_is_finished(site: Site) -> None:
     assert (await site.last_run(task)).result == "finished"
 
 
+async def test_a_worker_that_ended_takes_nothing_from_the_next(site: Site, base_url: str, start: Start) -> None:
+    done, taken = asyncio.Event(), asyncio.Event()
+    jobs: list[Job] = []
+
+    @site.worker.handler("k")
+    async def first(job: Job) -> None:
+        # Meanwhile the worker asks for more, and that request is held when it stops.
+        await site.api.health()
+        done.set()
+
+    await site.submit("k")
+    site.start()
+    await done.wait()
+    await site.finish()
+    successor = Worker(base_url, site.queue, name="successor")
+
+    @successor.handler("k")
+    async def second(job: Job) -> None:
+        jobs.append(job)
+        taken.set()
+
+    task = await site.submit("k")
+    running = start(successor)
+    await asyncio.wait_for(taken.wait(), 20)
+    successor.stop()
+    await asyncio.wait_for(running, 20)
+    assert [job.attempt for job in jobs] == [1]
+    assert (await site.last_run(task)).attempts[0].worker == "successor"
+
+
 async def test_only_runs_of_the_handlers_kinds_are_claimed(site: Site) -> None:
     done = asyncio.Event()
 

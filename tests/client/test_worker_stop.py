@@ -40,7 +40,7 @@ async def test_an_idle_worker_stops_at_once(stub: Stub, worker: Worker, start: A
     await ended(task)
     # It looks once more for what the interrupted poll may have been given.
     poll, last = (seen.body for seen in stub.asked("q/claims"))
-    assert last == {**poll, "wait": "0ms"}
+    assert last == {**poll, "wait": "1ms"}
 
 
 async def test_claims_of_an_interrupted_poll_are_run(stub: Stub, worker: Worker, clock: FakeClock, start: Any) -> None:
@@ -55,13 +55,32 @@ async def test_claims_of_an_interrupted_poll_are_run(stub: Stub, worker: Worker,
     assert [outcome["result"] for outcome in stub.outcomes()] == ["done"]
 
 
+async def test_the_last_look_is_repeated_when_it_is_held_or_fails(
+    stub: Stub, worker: Worker, clock: FakeClock, start: Any
+) -> None:
+    gate = Gate(worker)
+    gate.open.set()
+    submit(stub)
+    stub.fault("q/claims", lose_reply=True)
+    stub.fault("q/claims", hold=True)
+    stub.fault("q/claims", 500)
+    task = start(worker)
+    await stub.until(lambda: stub.held)
+    worker.stop()
+    await clock.pass_wait(0.05)
+    await clock.pass_wait(0.05)
+    await ended(task)
+    assert [outcome["result"] for outcome in stub.outcomes()] == ["done"]
+    assert len({seen.body["request_id"] for seen in stub.asked("q/claims")}) == 1
+
+
 async def test_what_runs_may_finish_and_nothing_is_claimed(stub: Stub, worker: Worker, start: Any) -> None:
     gate = Gate(worker)
     submit(stub)
     task = start(worker)
     await gate.begun.wait()
     worker.stop()
-    await stub.until(lambda: stub.asked("q/claims")[-1].body["wait"] == "0ms")
+    await stub.until(lambda: stub.asked("q/claims")[-1].body["wait"] == "1ms")
     await notify(stub)
     gate.open.set()
     await ended(task)
@@ -78,7 +97,7 @@ async def test_the_last_outcomes_are_delivered_before_the_end(
     await gate.begun.wait()
     stub.fault("report", 503, times=5)
     worker.stop()
-    await stub.until(lambda: stub.asked("q/claims")[-1].body["wait"] == "0ms")
+    await stub.until(lambda: stub.asked("q/claims")[-1].body["wait"] == "1ms")
     gate.open.set()
     for wait in (0.1, 0.2, 0.4, 0.8, 1.6):
         await clock.pass_wait(wait)
@@ -188,7 +207,7 @@ async def test_a_signal_lets_handlers_finish(stub: Stub, process: Process, numbe
     submit(stub)
     assert await process.line() == "begun"
     process.process.send_signal(number)
-    await stub.until(lambda: stub.asked("q/claims")[-1].body["wait"] == "0ms")
+    await stub.until(lambda: stub.asked("q/claims")[-1].body["wait"] == "1ms")
     process.into.write(b"\n")
     assert await process.line() == "ended"
     assert await asyncio.wait_for(process.process.wait(), 20) == 0
@@ -199,7 +218,7 @@ async def test_a_second_signal_ends_the_process_at_once(stub: Stub, process: Pro
     submit(stub)
     assert await process.line() == "begun"
     process.process.send_signal(signal.SIGTERM)
-    await stub.until(lambda: stub.asked("q/claims")[-1].body["wait"] == "0ms")
+    await stub.until(lambda: stub.asked("q/claims")[-1].body["wait"] == "1ms")
     process.process.send_signal(signal.SIGTERM)
     assert await process.line() == "ended"
     assert await asyncio.wait_for(process.process.wait(), 20) == 0
