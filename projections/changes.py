@@ -55,18 +55,20 @@ class Count(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reindex(msgspec.Struct, frozen=True, gc=False):
-    """The index rows of a task have to follow it: `index(before, after)` names those that come and go.
+    """The index rows of a task have to follow it: `index(before, after)` names those that come (True) and go.
 
-    A store may put that off until the rows are read or written, and merge it with later ones of the same task.
+    They hold nothing but their key, in the order of its columns. A store may put that off until the rows are read or
+    written, and merge it with later ones of the same task.
     """
 
-    index: Callable[[Task, Task], list[Put | Delete]]
+    index: Callable[[Task, Task], list[tuple[Table[Any], Key, bool]]]
     before: Task
     after: Task
 
     def difference(self) -> list[Put | Delete]:
-        """The rows that come and go; none that stay."""
-        return self.index(self.before, self.after)
+        """The rows that come and go, as changes; none that stay."""
+        moves = self.index(self.before, self.after)
+        return [Put(table, table.row(*key)) if comes else Delete(table, key) for table, key, comes in moves]
 
 
 Change: TypeAlias = Put | Later | Delete | DeleteRange | Count | Reindex

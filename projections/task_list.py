@@ -10,8 +10,8 @@ import msgspec
 from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant
-from taskscheduler.projections.changes import Change, Delete, Put, Reindex
-from taskscheduler.projections.tables import Column, Table, Value
+from taskscheduler.projections.changes import Change, Reindex
+from taskscheduler.projections.tables import Column, Key, Table, Value
 
 NEVER: Instant = (1 << 63) - 1
 """Where a task without a next fire time stands in the order of next fire times: at the end."""
@@ -41,7 +41,7 @@ _LIST = (Column("list"),)
 BY_CREATED = Table("tasks_by_created", ByCreated, _LIST, (Column("created_at", "int"), Column("id")))
 BY_NEXT_FIRE = Table("tasks_by_next_fire", ByNextFire, _LIST, (Column("next_fire_at", "int"), Column("id")))
 BY_NAME = Table("tasks_by_name", ByName, _LIST, (Column("name"), Column("id")))
-_TABLES: tuple[tuple[Table[Any], Any], ...] = ((BY_CREATED, ByCreated), (BY_NEXT_FIRE, ByNextFire), (BY_NAME, ByName))
+_TABLES: tuple[Table[Any], ...] = (BY_CREATED, BY_NEXT_FIRE, BY_NAME)
 
 
 def status_list(status: str) -> str:
@@ -65,25 +65,21 @@ def lists_of(task: Task) -> list[str]:
     return lists
 
 
-def index(before: Task, after: Task) -> list[Put | Delete]:
-    """The rows that come and go: of every list in one that was left or entered, of the others in changed orders."""
+def index(before: Task, after: Task) -> list[tuple[Table[Any], Key, bool]]:
+    """The rows that come (True) and go: of every list that was entered or left, of the others in changed orders."""
     old, new = lists_of(before), lists_of(after)
-    changes: list[Put | Delete] = []
     stay = [name for name in old if name in new]
-    for table, _ in _TABLES if len(stay) < len(old) else ():
-        place = _place(table, before)
-        changes += [Delete(table, (name, place, before.id)) for name in old if name not in new]
-    for table, row in _TABLES:
-        place = _place(table, after) if new else 0
-        entered = new
-        if stay:
-            was = _place(table, before)
-            if was == place:
-                entered = [name for name in new if name not in old]
-            else:
-                changes += [Delete(table, (name, was, before.id)) for name in stay]
-        changes += [Put(table, row(name, place, after.id)) for name in entered]
-    return changes
+    left = [name for name in old if name not in new]
+    entered = [name for name in new if name not in old]
+    moves: list[tuple[Table[Any], Key, bool]] = []
+    for table in _TABLES:
+        was, place = _place(table, before), _place(table, after)
+        moves += [(table, (name, was, before.id), False) for name in left]
+        if was != place:
+            for name in stay:
+                moves += ((table, (name, was, before.id), False), (table, (name, place, after.id), True))
+        moves += [(table, (name, place, after.id), True) for name in entered]
+    return moves
 
 
 def _place(table: Table[Any], task: Task) -> Value:

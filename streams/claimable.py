@@ -65,7 +65,7 @@ class Claimables:
         self._table = table
         self._windows: dict[Lane, Window[Claimable]] = {}
         self._kinds: dict[str, set[str]] = {}
-        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiters: dict[str, dict[asyncio.Future[None], None]] = {}
         self.waiting = 0
         """How many runs have become claimable, less those claimed or cancelled, since the start."""
 
@@ -99,9 +99,9 @@ class Claimables:
     def wait(self, group: str) -> asyncio.Future[None]:
         """Done when a run has been put into a lane of the group since the call, not since it is awaited."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiters = self._waiters.setdefault(group, set())
-        waiters.add(future)
-        future.add_done_callback(waiters.discard)
+        waiters = self._waiters.setdefault(group, {})
+        waiters[future] = None
+        future.add_done_callback(lambda done: waiters.pop(done, None))
         return future
 
     def _move(self, change: Accepted, run_id: str) -> None:

@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.events import AttemptClaimed, AttemptFailed, AttemptSucceeded, RunCancelled
 
-
 _ENDS = (AttemptSucceeded, AttemptFailed, RunCancelled)
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from taskscheduler.commands.ports import DecisionLog, Entry
+from taskscheduler.domain import events as ev
 from taskscheduler.domain.decision import FOLD_VERSION, Accepted, Record, Verdict, fold, judge, task_id_of
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant
@@ -22,6 +23,18 @@ from taskscheduler.streams.observer import Observer
 BATCH = 1_000
 LONGEST_PUT_OFF = 10
 """How many times a flush is put off while there is a rush."""
+
+
+_OF_A_RUN = (
+    ev.RunQueued,
+    ev.RunRequeued,
+    ev.AttemptClaimed,
+    ev.AttemptRenewed,
+    ev.AttemptSucceeded,
+    ev.AttemptFailed,
+    ev.ReportedLate,
+    ev.RunCancelled,
+)
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -179,7 +192,7 @@ class Replica:
                 after, verdict = fold(before, record, entry.appended_at)
             if verdict is Verdict.ACCEPTED:
                 chain = hashlib.blake2b((kept.chain + record.record_id).encode(), digest_size=8).hexdigest()
-                run_ids = {e.run_id for e in record.events if hasattr(e, "run_id") and e.run_id is not None}
+                run_ids = {e.run_id for e in record.events if isinstance(e, _OF_A_RUN)}
                 keys = before.keys.keys() ^ after.keys.keys() if before.keys is not after.keys else ()
                 store.save(task_id, Kept(after, record.wakeup, chain), run_ids, keys)
                 accepted.append(
@@ -194,11 +207,11 @@ class Replica:
         self._position = Position(last.position, last.record.record_id)
         store.set_position(self._position)
         self._torn = False
-        self._flush_when_due()
         for record_id, verdict in verdicts:
             self._resolve(record_id, verdict)
         if self._reached:
             self._release()
+        self._flush_when_due()
 
     def flush(self) -> None:
         """Write state, derived rows and position, now; never a part of what a fold that failed has left."""
@@ -209,19 +222,21 @@ class Replica:
             self._store.flush()
 
     def _flush_when_due(self) -> None:
+        loop = asyncio.get_running_loop()
         if self._store.dirty >= self._flush_rows:
-            self.flush()
+            if self._flush_timer is not None:
+                self._flush_timer.cancel()
+            # Not at once: who was just told a verdict goes first.
+            self._flush_timer = loop.call_later(0.0, self.flush)
         elif self._flush_timer is None:
-            self._flush_timer = asyncio.get_running_loop().call_later(self._flush_after, self._flush_unless_busy, 1)
+            self._flush_timer = loop.call_later(self._flush_after, self._flush_unless_busy, 1)
 
     def _flush_unless_busy(self, asked: int) -> None:
         # Small flushes keep pauses short. In a rush, a row that waits a little is changed again and written once.
         if self._store.dirty <= self._flush_rows // 6 or asked >= LONGEST_PUT_OFF:
             self.flush()
             return
-        self._flush_timer = asyncio.get_running_loop().call_later(
-            self._flush_after, self._flush_unless_busy, asked + 1
-        )
+        self._flush_timer = asyncio.get_running_loop().call_later(self._flush_after, self._flush_unless_busy, asked + 1)
 
     def _resolve(self, record_id: str, verdict: Verdict) -> None:
         found = self._expected.pop(record_id, None)

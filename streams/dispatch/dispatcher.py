@@ -81,7 +81,7 @@ class Dispatcher:
         self._clock = clock
         self._seed = seed
         self._batch = batch
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: dict[asyncio.Task[None], None] = {}
         self._room = asyncio.Event()
 
     @property
@@ -135,11 +135,11 @@ class Dispatcher:
         held = run.attempts[-1]
         attempt = Attempted(task.id, run, task.definition, held.token_hash, held.lease_until, held.deadline)
         call = asyncio.create_task(self._attempt(attempt))
-        self._calls.add(call)
+        self._calls[call] = None
         call.add_done_callback(self._ended)
 
     def _ended(self, call: asyncio.Task[None]) -> None:
-        self._calls.discard(call)
+        self._calls.pop(call, None)
         self._room.set()
 
     async def _attempt(self, attempt: Attempted) -> None:

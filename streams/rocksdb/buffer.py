@@ -28,6 +28,7 @@ class BufferedTable(Generic[T]):
         self._encode = encode
         self._decode = decode
         self.dirty: dict[bytes, T | None] = {}
+        self._new: set[bytes] = set()
 
     def get(self, key: bytes) -> T | None:
         """The row as last put, flushed or not."""
@@ -40,9 +41,19 @@ class BufferedTable(Generic[T]):
         """Set a row. It is on disk after the next flush."""
         self.dirty[key] = row
 
+    def insert(self, key: bytes, row: T) -> None:
+        """Set a row where none is. One that is deleted before the next flush leaves no trace on disk."""
+        if key not in self.dirty:
+            self._new.add(key)
+        self.dirty[key] = row
+
     def delete(self, key: bytes) -> None:
         """Remove a row, if it is there."""
-        self.dirty[key] = None
+        if key in self._new:
+            self._new.discard(key)
+            del self.dirty[key]
+        else:
+            self.dirty[key] = None
 
     def delete_range(self, start: bytes, end: bytes) -> None:
         """Remove all rows with start <= key < end."""
@@ -87,6 +98,7 @@ class BufferedTable(Generic[T]):
     def clear(self, batch: Batch) -> None:
         """Put the removal of all rows into the batch."""
         self.dirty = {}
+        self._new.clear()
         batch.delete_range(self._family, b"", LAST_KEY)
 
     def stage(self, batch: Batch) -> int:
@@ -99,6 +111,11 @@ class BufferedTable(Generic[T]):
             else:
                 put(key, encode(row), handle)
         return len(self.dirty)
+
+    def written(self) -> None:
+        """What was staged is on disk."""
+        self.dirty = {}
+        self._new = set()
 
 
 class Buffer:
@@ -140,5 +157,5 @@ class Buffer:
         if count:
             self._database.write(batch)
             for table in self._tables:
-                table.dirty = {}
+                table.written()
         return count

@@ -17,7 +17,7 @@ class RocksClaimTable:
 
     def put(self, lane: Lane, item: Claimable) -> None:
         """Let a run wait."""
-        self._rows.put(_key(lane, item), True)
+        self._rows.insert(_key(lane, item), True)
 
     def delete(self, lane: Lane, item: Claimable) -> None:
         """The run waits no more."""
@@ -55,7 +55,7 @@ class RocksHolderTable:
 
     def put(self, holding: Holding, number: int) -> None:
         """Note a holding."""
-        self._rows.put("\0".join(holding).encode(), number)
+        self._rows.insert("\0".join(holding).encode(), number)
 
     def delete(self, holding: Holding) -> None:
         """It is held no more."""

@@ -7,10 +7,14 @@ bytes, shifted so that negative ones come first. A descending column has every b
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
 from taskscheduler.projections.tables import Column, Key, Table, Value
+
+PARTITIONS = 4_096
+"""Encoded partition keys that are remembered for each table with few of them."""
 
 _BIAS = 1 << 63
 _OVER = bytes(255 - byte for byte in range(256))
@@ -61,10 +65,16 @@ class KeyCodec:
         self.prefix = prefix
         self._columns = table.key_columns
         self._encoders = [_encoder(column) for column in self._columns]
+        if len(self._encoders) == 3:
+            # Such a table has few partitions (lists, scopes) with many rows each.
+            self._encoders[0] = lru_cache(PARTITIONS)(self._encoders[0])
         self.of_row = _row_encoder(prefix, [column.name for column in self._columns], self._encoders)
 
     def of(self, values: Key) -> bytes:
         """The key of the first columns, or of all of them."""
+        if len(values) == 3:
+            first, second, third = self._encoders[:3]
+            return self.prefix + first(values[0]) + second(values[1]) + third(values[2])
         return self.prefix + b"".join([encode(value) for encode, value in zip(self._encoders, values, strict=False)])
 
     def values(self, key: bytes) -> dict[str, Value]:
@@ -89,7 +99,15 @@ def _row_encoder(prefix: bytes, names: list[str], encoders: list[Callable[[Any],
             return prefix + first(a) + second(b)
 
         return of_two
-    return lambda row: prefix + b"".join([encode(value) for encode, value in zip(encoders, get(row), strict=True)])
+    if len(names) > 3:
+        return lambda row: prefix + b"".join([encode(value) for encode, value in zip(encoders, get(row), strict=True)])
+    first, second, third = encoders
+
+    def of_three(row: Any) -> bytes:
+        a, b, c = get(row)
+        return prefix + first(a) + second(b) + third(c)
+
+    return of_three
 
 
 def _decode(column: Column, key: bytes, at: int) -> tuple[Value, int]:

@@ -29,17 +29,6 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
     keys: int
 
 
-class _Whole(msgspec.Struct, frozen=True):
-    """A row with its runs and keys, as it is held until it is flushed."""
-
-    kept: Kept
-
-    def encoded(self) -> bytes:
-        task = self.kept.task
-        bare = without_runs(task) if task.runs or task.keys else task
-        return _encoder.encode(_Row(bare, self.kept.wakeup, self.kept.chain, len(task.runs), len(task.keys)))
-
-
 _encoder = msgspec.msgpack.Encoder()
 _rows = msgspec.msgpack.Decoder(_Row)
 _runs = msgspec.msgpack.Decoder(Run)
@@ -53,7 +42,7 @@ class StateStore:
 
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
-        self._rows: BufferedTable[_Row | _Whole] = buffer.table("state", _encode, _rows.decode)
+        self._rows: BufferedTable[_Row | Kept] = buffer.table("state", _encode, _rows.decode)
         self._runs: BufferedTable[Run] = buffer.table("state_runs", _encoder.encode, _runs.decode)
         self._keys: BufferedTable[UsedKey] = buffer.table("state_keys", _encoder.encode, _keys.decode)
         self._positions: BufferedTable[Position] = buffer.table("position", _encoder.encode, _positions.decode)
@@ -80,9 +69,8 @@ class StateStore:
         row = self._rows.get(task_id.encode())
         if row is None:
             return None
-        if type(row) is _Whole:
-            return row.kept
-        assert isinstance(row, _Row)
+        if isinstance(row, Kept):
+            return row
         if not row.runs and not row.keys:
             return Kept(row.task, row.wakeup, row.chain)
         # A stream whose row is flushed has all its runs and keys flushed: they go in the same write.
@@ -94,7 +82,7 @@ class StateStore:
     def save(self, task_id: str, kept: Kept, run_ids: Iterable[str], keys: Iterable[str]) -> None:
         """Keep the state. `run_ids` and `keys` name what the decision touched."""
         name, task = task_id.encode(), kept.task
-        self._rows.put(name, _Whole(kept))
+        self._rows.put(name, kept)
         self._remember(task_id, kept)
         for run_id in run_ids:
             run = task.runs.get(run_id)
@@ -150,8 +138,12 @@ class StateStore:
         return total.hexdigest()
 
 
-def _encode(row: _Row | _Whole) -> bytes:
-    return row.encoded() if type(row) is _Whole else _encoder.encode(row)
+def _encode(row: _Row | Kept) -> bytes:
+    if isinstance(row, Kept):
+        task = row.task
+        bare = without_runs(task) if task.runs or task.keys else task
+        row = _Row(bare, row.wakeup, row.chain, len(task.runs), len(task.keys))
+    return _encoder.encode(row)
 
 
 def _range(task_id: str) -> tuple[bytes, bytes, int]:

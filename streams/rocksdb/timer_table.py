@@ -18,7 +18,7 @@ class RocksTimerTable:
 
     def put(self, due: Instant, task_id: str, version: int) -> None:
         """Set a timer."""
-        self._rows.put(due.to_bytes(8, "big") + task_id.encode(), version)
+        self._rows.insert(due.to_bytes(8, "big") + task_id.encode(), version)
 
     def delete(self, due: Instant, task_id: str) -> None:
         """Remove a timer."""

@@ -148,8 +148,11 @@ class RocksViews:
 
     def _move(self) -> None:
         moved, self._moved = self._moved, {}
+        tables = self._tables
         for move in moved.values():
-            self.apply(move.difference(), 0, 0)
+            for table, key, comes in move.index(move.before, move.after):
+                rows = tables[table]
+                rows.buffered.dirty[rows.codec.of(key)] = _KEY_ONLY if comes else None
 
     def _count(self) -> None:
         self.apply(self._tally.changed(), 0, 0)
