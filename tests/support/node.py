@@ -35,6 +35,14 @@ from tests.support.memory_log import MemoryLog
 FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES)
 
 
+async def end_others() -> None:
+    """Cancel every task but the caller's, in the order in which they were made, until all have ended."""
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in sorted(others, key=lambda task: int(task.get_name().rpartition("-")[2])):
+            task.cancel()
+        await asyncio.sleep(0)
+
+
 class Wire:
     """The log as one process reaches it, until it dies."""
 
@@ -119,10 +127,7 @@ class Node:
         self._log.cut = True
         self.replica._torn = True  # nothing that a timer may still want to flush reaches the disk
         # What is cancelled may begin something else: a process that dies does not.
-        while others := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in others:
-                task.cancel()
-            await asyncio.sleep(0)
+        await end_others()
         self.database.close()
 
     async def stop(self, grace: float = 1.0) -> None:
