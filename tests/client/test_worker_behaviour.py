@@ -177,7 +177,10 @@ async def test_a_worker_that_ended_takes_nothing_from_the_next(site: Site, base_
         jobs.append(job)
         taken.set()
 
-    task = await site.submit("k")
+    # The run is there before the successor asks: whoever else waits would take it first.
+    task = await site.submit("k", schedule={"at": "2099-01-01T00:00:00Z"})
+    await site.api.trigger(task.id)
+    await site.api.get_task(task.id)
     running = start(successor)
     await asyncio.wait_for(taken.wait(), 20)
     successor.stop()
