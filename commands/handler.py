@@ -37,6 +37,9 @@ __all__ = ["Answer", "Ask", "CommandHandler", "Done", "Unavailable"]
 BATCH = 256
 """Decisions made in one go: enough to share an fsync, few enough to keep the loop responsive."""
 
+WAKES = 64
+"""Of these as many are kept for what is due, however much else is asked."""
+
 IN_FLIGHT = 4
 """Batches that wait for the log at once."""
 
@@ -89,6 +92,7 @@ class CommandHandler:
         self._observe = observe
         self._record_ids = (f"{instance}-{n:x}" for n in itertools.count(1))
         self._pending: dict[str, list[Waiting]] = {}
+        self._wakes: dict[str, list[Waiting]] = {}
         self._busy: set[str] = set()
         self._in_flight = 0
         self._scheduled = False
@@ -119,7 +123,7 @@ class CommandHandler:
         group = Group(len(asks), loop.create_future())
         deadline = loop.time() + self._timeout
         for index, ask in enumerate(asks):
-            self._pending.setdefault(ask.task_id, []).append(Waiting(ask, group, index, deadline))
+            self._enqueue(Waiting(ask, group, index, deadline))
         self._schedule()
         return await group.future
 
@@ -143,17 +147,33 @@ class CommandHandler:
     def _decide_pending(self) -> None:
         self._scheduled = False
         decisions: list[_Decision] = []
-        ready = (task_id for task_id in self._pending if task_id not in self._busy)
-        for task_id in list(itertools.islice(ready, BATCH)):
-            decision = self._try_to_decide(task_id, self._pending.pop(task_id))
+        for task_id in self._next():
+            waiting = self._wakes.pop(task_id, []) + self._pending.pop(task_id, [])
+            decision = self._try_to_decide(task_id, waiting)
             if decision is not None:
                 decisions.append(decision)
                 self._busy.add(task_id)
         if decisions:
             self._in_flight += 1
             self._spawn(self._commit(decisions))
-        if self._pending and any(task_id not in self._busy for task_id in self._pending):
+        if not self._busy.issuperset(self._pending) or not self._busy.issuperset(self._wakes):
             self._schedule()
+
+    def _enqueue(self, waiting: Waiting) -> None:
+        pending = self._wakes if type(waiting.ask.command) is Wake else self._pending
+        pending.setdefault(waiting.ask.task_id, []).append(waiting)
+
+    def _next(self) -> list[str]:
+        """The tasks to decide on now. What is under way and what users ask goes before what is newly due.
+
+        Else a herd would begin as a whole before any of it ends, and everybody would wait behind it.
+        """
+        asked = (task_id for task_id in self._pending if task_id not in self._busy)
+        chosen = list(itertools.islice(asked, BATCH - WAKES))
+        due = (task_id for task_id in self._wakes if task_id not in self._busy and task_id not in self._pending)
+        chosen += itertools.islice(due, BATCH - len(chosen))
+        chosen += itertools.islice(asked, BATCH - len(chosen))
+        return chosen
 
     def _try_to_decide(self, task_id: str, waiting: list[Waiting]) -> _Decision | None:
         now = asyncio.get_running_loop().time()
@@ -188,7 +208,7 @@ class CommandHandler:
                     self._refuse(w, error)
                 else:
                     # What it was refused for is not on the log yet.
-                    self._pending.setdefault(task_id, []).append(w)
+                    self._enqueue(w)
                 continue
             drafted = decided.task
             accepted.append((w, decided))
@@ -228,8 +248,10 @@ class CommandHandler:
         actor = next(w.ask.actor for w in waiting if type(w.ask.command) is not Wake)
         mine: list[Waiting] = []
         for w in waiting:
-            kept = w.ask.actor == actor or type(w.ask.command) is Wake
-            (mine if kept else self._pending.setdefault(task_id, [])).append(w)
+            if w.ask.actor == actor or type(w.ask.command) is Wake:
+                mine.append(w)
+            else:
+                self._enqueue(w)
         return mine
 
     def _refuse(self, waiting: Waiting, error: DomainError) -> None:
@@ -268,7 +290,7 @@ class CommandHandler:
             append.cancel()
             self._in_flight -= 1
             self._busy.difference_update(d.task_id for d in decisions)
-            if self._pending:
+            if self._pending or self._wakes:
                 self._schedule()
 
     async def _until_deadlines(self, append: asyncio.Future[Any], decisions: list[_Decision]) -> None:
@@ -326,7 +348,7 @@ class CommandHandler:
     def _again(self, waiting: Waiting) -> None:
         if waiting.answered:
             return
-        self._pending.setdefault(waiting.ask.task_id, []).append(waiting)
+        self._enqueue(waiting)
         self._schedule()
 
     def _reply(self, waiting: Waiting, decided: Decided, token: str | None) -> None:

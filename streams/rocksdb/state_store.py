@@ -89,6 +89,8 @@ class StateStore:
             key = name + b"\0" + run_id.encode()
             if run is None:
                 self._runs.delete(key)
+            elif run.status == "queued" and not run.attempts:
+                self._runs.insert(key, run)
             else:
                 self._runs.put(key, run)
         for used in keys:
