@@ -20,6 +20,10 @@ from taskscheduler.streams.dispatch.tokens import Token, Tokens, request_hash, t
 from taskscheduler.streams.holders import Holders
 
 
+JOINING_SECONDS = 0.25
+"""What a request that joins an earlier one waits beyond its own `wait`, for claims that are just being decided."""
+
+
 class Given(msgspec.Struct, frozen=True):
     """A claim as the worker gets it."""
 
@@ -58,10 +62,12 @@ class _Poll:
         self.task = task
         self._waiting = 0
 
-    async def result(self) -> list[Given]:
+    async def result(self, within: float | None) -> list[Given]:
+        """Its claims, none when they take longer than `within` seconds."""
         self._waiting += 1
         try:
-            return await asyncio.shield(self.task)
+            await asyncio.wait({self.task}, timeout=within)
+            return self.task.result() if self.task.done() and not self.task.cancelled() else []
         finally:
             self._waiting -= 1
             if self._waiting == 0:
@@ -113,11 +119,14 @@ class QueueService:
             return await self._poll(queue, worker, kinds, max, wait, lease, None)
         request = request_hash(worker, request_id)
         poll = self._polls.get(request)
+        # Whoever asks again waits no longer than it says, although the first request may have said more.
+        within: float | None = wait / 1000 + JOINING_SECONDS
         if poll is None or poll.task.cancelling():
+            within = None
             poll = _Poll(asyncio.create_task(self._again_or_poll(queue, worker, kinds, max, wait, lease, request)))
             self._polls[request] = poll
             poll.task.add_done_callback(lambda task: self._forget(request, task))
-        return await poll.result()
+        return await poll.result(within)
 
     def _forget(self, request: str, task: asyncio.Task[list[Given]]) -> None:
         poll = self._polls.get(request)

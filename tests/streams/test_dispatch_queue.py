@@ -317,3 +317,16 @@ async def test_a_failed_attempt_is_given_again_after_its_delay(tmp_path: Path) -
         [second] = await node.queue.claim("q", worker="w", wait=HOUR)
         assert second.attempt == 2
         assert clock() - failed == pytest.approx(7 * SECOND, abs=50)
+
+
+@virtual
+async def test_who_joins_a_request_waits_no_longer_than_it_says(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        first = asyncio.create_task(node.queue.claim("q", worker="w", wait=MINUTE, request_id="r"))
+        await asyncio.sleep(0.01)
+        began = clock()
+        assert await node.queue.claim("q", worker="w", request_id="r") == []
+        assert clock() - began < SECOND
+        assert not first.done()
+        await waiting(node)
+        assert len(await first) == 1
