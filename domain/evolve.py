@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from taskscheduler.domain import events as ev
 from taskscheduler.domain.state import Attempt, Counts, Pause, Released, Run, Task, UsedKey, run_due
 from taskscheduler.domain.values import DAY
+
+T = TypeVar("T")
 
 KEY_LIFETIME = 2 * DAY
 """Idempotency-Keys are forgotten when another is used this long after; at least a day is promised."""
@@ -81,7 +83,7 @@ def _queued(task: Task, e: ev.RunQueued) -> Task:
         available_at=e.at,
     )
     counts = replace(task.counts, fired=task.counts.fired + 1)
-    return replace(task, runs={**task.runs, run.id: run}, counts=counts, last_run_id=run.id)
+    return replace(task, runs=_with(task.runs, run.id, run), counts=counts, last_run_id=run.id)
 
 
 def _skipped(task: Task, e: ev.FiresSkipped) -> Task:
@@ -200,14 +202,21 @@ def _runs_expired(task: Task, e: ev.RunsExpired) -> Task:
     return replace(task, expire_at=e.next)
 
 
+def _with(known: dict[str, T], key: str, value: T) -> dict[str, T]:
+    # Copying a dictionary whole is several times faster than filling a new one: with 1,000 active runs it shows.
+    known = known.copy()
+    known[key] = value
+    return known
+
+
 def _with_run(task: Task, run: Run) -> Task:
     due = run_due(run)
     dues = task.dues
     if due is not None:
-        dues = {**dues, run.id: due}
+        dues = _with(dues, run.id, due)
     elif run.id in dues:
         dues = {key: value for key, value in dues.items() if key != run.id}
-    return replace(task, runs={**task.runs, run.id: run}, dues=dues)
+    return replace(task, runs=_with(task.runs, run.id, run), dues=dues)
 
 
 def _finish(task: Task, run: Run, counts: Counts) -> Task:

@@ -26,7 +26,7 @@ def settle(draft: Draft) -> None:
     task = draft.task
     if task.definition is None:
         return
-    if task.dues:
+    if task.dues and min(task.dues.values()) <= draft.now:
         _settle_runs(draft)
     if task.next_fire is not None and task.next_fire <= draft.now:
         _settle_fires(draft)
