@@ -38,6 +38,7 @@ class TimerTable(Protocol):
     def delete(self, due: Instant, task_id: str) -> None: ...
     def get(self, due: Instant, task_id: str) -> int | None: ...
     def first(self, limit: int, after: Timer | None) -> list[Timer]: ...
+    def count_due(self, now: Instant, limit: int) -> int: ...
 
 
 class Timers:
@@ -107,7 +108,7 @@ class Timers:
 
     def backlog(self, now: Instant, limit: int) -> int:
         """How many timers are due, counted up to `limit`."""
-        return sum(1 for due, *_ in self._table.first(limit, None) if due <= now)
+        return self._table.count_due(now, limit)
 
     def _expect_answer(self, task_id: str, due_at: Instant, now: Instant, wait: Millis) -> None:
         self._unanswered[task_id] = (due_at, now + wait, wait)

@@ -34,6 +34,10 @@ class RocksTimerTable:
         rows = self._rows.scan(start, _END, limit=limit)
         return [(int.from_bytes(key[:8], "big"), key[8:].decode(), version) for key, version in rows]
 
+    def count_due(self, now: Instant, limit: int) -> int:
+        """How many timers are due, counted up to `limit`."""
+        return sum(1 for _ in self._rows.scan(b"", (now + 1).to_bytes(8, "big"), limit=limit))
+
 
 def _encode(version: int) -> bytes:
     return version.to_bytes(8, "big")

@@ -23,6 +23,9 @@ class TimerRows:
     def get(self, due: int, task_id: str) -> int | None:
         return self.rows.get((due, task_id))
 
+    def count_due(self, now: int, limit: int) -> int:
+        return min(limit, sum(due <= now for due, *_ in self.first(len(self.rows), None)))
+
     def first(self, limit: int, after: Timer | None) -> list[Timer]:
         self.reads += 1
         rows = sorted(row for row in self.rows if after is None or row > after[:2])
