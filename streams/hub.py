@@ -19,7 +19,8 @@ PAST = 10_000
 class LiveEvent(msgspec.Struct, frozen=True):
     """One event of an accepted decision. `gap` says that events before it were missed.
 
-    `id` is the position of the decision on the log; `event` is the event as JSON text, its name being `type`.
+    `id` is the position on the log to go on after: that of the decision for its last event, and of the one before for
+    the others. `event` is the event as JSON text, its name being `type`.
     """
 
     id: int
@@ -103,9 +104,11 @@ def _events(at: int, record: Record, task_id: str | None, types: Collection[str]
     of = task_id_of(record.stream)
     if task_id is not None and of != task_id:
         return []
+    wanted = [event for event in record.events if types is None or tag_of(event) in types]
     return [
+        # A follower that is cut off within a decision is given all of it again, rather than never its rest.
         LiveEvent(
-            id=at,
+            id=at if number == len(wanted) else at - 1,
             gap=False,
             task_id=of,
             type=tag_of(event),
@@ -115,6 +118,5 @@ def _events(at: int, record: Record, task_id: str | None, types: Collection[str]
             cause=record.cause,
             event=msgspec.json.encode(event).decode(),
         )
-        for event in record.events
-        if types is None or tag_of(event) in types
+        for number, event in enumerate(wanted, 1)
     ]

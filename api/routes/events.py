@@ -38,9 +38,9 @@ def handlers(node: Node, keep_alive: float = KEEP_ALIVE) -> list[HTTPRouteHandle
                 "events",
                 "Follow what happens, live",
                 {200: op.Response("Events, each with JSON as data.", {"type": "string"}, (), "text/event-stream")},
-                description="Each event has its type as `event`, and as `id` the place of its decision on the log: "
-                "send it as `Last-Event-ID` to go on after it. `data` is a LiveEvent; `gap` is true when events "
-                "before it were missed.",
+                description="Each event has its type as `event`, and as `id` a place on the log: send it as "
+                "`Last-Event-ID` to go on from there. Events of one decision that were not all received come again. "
+                "`data` is a LiveEvent; `gap` is true when events before it were missed.",
                 parameters=(
                     parameter("task_id", ID, "Only of this task."),
                     parameter(

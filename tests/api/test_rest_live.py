@@ -101,6 +101,22 @@ async def test_a_follower_goes_on_after_its_last_event(
         assert [(await following.event())["id"] for _ in range(2)] == ["3", "4"]
 
 
+async def test_a_follower_cut_off_within_a_decision_misses_none_of_it(
+    served: tuple[EmbeddedNode, Any], api: httpx.AsyncClient
+) -> None:
+    await write(api, "a")
+    await api.delete("/api/tasks/a")
+    async with follow(served[1], last="2") as following:
+        whole = [await following.event() for _ in range(2)]
+    assert [event["version"] for event in whole] == [3, 3]
+    assert whole[0]["type"] != whole[1]["type"]
+    async with follow(served[1], last=whole[0]["id"]) as following:
+        assert [await following.event() for _ in range(2)] == whole
+    async with follow(served[1], last=whole[1]["id"]) as following:
+        await write(api, "b")
+        assert (await following.event())["task_id"] == "b"
+
+
 async def test_events_are_picked_by_task_and_by_type(served: tuple[EmbeddedNode, Any], api: httpx.AsyncClient) -> None:
     await write(api, "a", "b")
     async with follow(served[1], "task_id=b&type=task.paused.v1&type=task.resumed.v1", "0") as following:
