@@ -113,7 +113,6 @@ _DOMAIN: dict[type[errors.DomainError], str] = {
     errors.TaskExists: "exists",
     errors.WrongState: "conflict",
     errors.RevisionMismatch: "revision-mismatch",
-    errors.KeyReused: "key-reused",
     errors.TooManyKeys: "too-many",
     errors.ClaimUnknown: "not-found",
     errors.ClaimLost: "claim-lost",
@@ -135,12 +134,14 @@ def invalid(fields: Sequence[FieldError]) -> Problem:
     return Problem("invalid", said[:500], fields=fields[:MOST_ERRORS])
 
 
-def problem_of(error: Exception) -> Problem:
-    """What to tell of an error. Logs the ones that are nobody's fault but ours."""
+def problem_of(error: Exception, key: str = "/headers/idempotency-key") -> Problem:
+    """What to tell of an error; `key` points to the idempotency key. Logs those that are nobody's fault but ours."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, errors.Invalid):
         return invalid([FieldError(error.pointer, error.detail)])
+    if isinstance(error, errors.KeyReused):
+        return Problem("key-reused", error.detail, fields=[FieldError(key, error.detail)])
     if isinstance(error, errors.DomainError):
         return Problem(_DOMAIN[type(error)], error.detail)
     if isinstance(error, Unavailable):

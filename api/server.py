@@ -22,6 +22,7 @@ from taskscheduler.api import logs
 from taskscheduler.api.app import create_app
 from taskscheduler.api.bootstrap import embedded
 from taskscheduler.api.metrics import release
+from taskscheduler.api.protocol import Protocol
 from taskscheduler.api.settings import Settings, SettingsError
 from taskscheduler.streams.replica import LogDiverged
 from taskscheduler.streams.rocksdb.refusals import DataRefused
@@ -163,7 +164,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
 def _config(app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=Protocol,
         ws="none",
         log_config=None,
         access_log=False,

@@ -101,7 +101,7 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
                     partition, _, position = answer.token.partition(":")
                     tokens[partition] = max(tokens.get(partition, 0), int(position))
             else:
-                results[place] = _refused(problem_of(answer))
+                results[place] = _refused(problem_of(answer, "/idempotency_key"))
             if count % BREATH == BREATH - 1:
                 await asyncio.sleep(0)
         token = ",".join(f"{partition}:{position}" for partition, position in tokens.items())

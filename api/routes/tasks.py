@@ -12,10 +12,10 @@ from taskscheduler.api import render
 from taskscheduler.api.body import PATCH_TYPES, read_object
 from taskscheduler.api.headers import id_of_key, idempotency_key, if_match, key_of, new_id
 from taskscheduler.api.node import Node
-from taskscheduler.api.problems import Problem
+from taskscheduler.api.problems import FieldError, Problem, invalid
 from taskscheduler.api.reply import Headers, Reply, json_reply
 from taskscheduler.api.routes.common import REPLAYED, Request, consistency, etag, next_link, path_id
-from taskscheduler.api.schemas.fields import Errors, Fields
+from taskscheduler.api.schemas.fields import NOT_YET, Errors, Fields
 from taskscheduler.api.schemas.query import TASK_PARAMETERS, Query, read_task_filter
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.schemas.target import Forbidden
@@ -233,9 +233,21 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
         Trigger,
         _operation("triggerTask", "Run now, whatever the schedule says", 202, "StartedTask", True),
     )
+    found.append(_backfill())
     noting("pause", Pause, _operation("pauseTask", "Pause a task: nothing new runs", 200, "Task", False))
     noting("resume", Resume, _operation("resumeTask", "Let a paused task go on", 200, "Task", False))
     return found
+
+
+def _backfill() -> HTTPRouteHandler:
+    """Says that it comes later, which a 404 would not; no part of the API description until then."""
+
+    @post("/api/tasks/{task_id:str}/backfill", status_code=200)
+    async def backfill(request: Request) -> Reply:
+        path_id(request, "task_id", "task")
+        raise invalid([FieldError("", f"backfill {NOT_YET}")])
+
+    return backfill
 
 
 def _operation(id: str, summary: str, status: int, schema: str, empty: bool) -> op.Operation:

@@ -110,11 +110,17 @@ async def test_an_id_that_can_be_none_is_not_found(api: httpx.AsyncClient, metho
     assert response.status_code == 404, response.text
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/nothing", "/api/tasks/a/b/c/d", "/%00", "/api/tasks/a/backfill"])
+@pytest.mark.parametrize("path", ["/", "/api", "/api/nothing", "/api/tasks/a/b/c/d", "/%00"])
 async def test_an_unknown_path_is_not_found(api: httpx.AsyncClient, path: str) -> None:
     response = await api.get(path)
     assert response.status_code == 404
     assert response.json()["instance"] == path
+
+
+async def test_backfill_comes_later_and_says_so(api: httpx.AsyncClient) -> None:
+    response = await api.post("/api/tasks/a/backfill", json={"from": "2030-01-01T00:00:00Z"})
+    assert response.status_code == 422
+    assert response.json()["errors"] == [{"pointer": "", "detail": "backfill is not supported yet"}]
 
 
 async def test_a_wrong_method_is_told_the_right_ones(api: httpx.AsyncClient) -> None:

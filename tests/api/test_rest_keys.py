@@ -34,6 +34,9 @@ async def test_the_same_key_and_body_gives_the_task_as_it_was_made(api: httpx.As
     other = await api.post("/api/tasks", json={**GOOD, "name": "y"}, headers=key)
     assert other.status_code == 422
     assert other.json()["type"] == "/docs#key-reused"
+    assert [error["pointer"] for error in other.json()["errors"]] == ["/headers/idempotency-key"]
+    batch = await api.post("/api/tasks/batch", json={"tasks": [{**GOOD, "name": "y", "idempotency_key": "k1"}]})
+    assert [error["pointer"] for error in batch.json()["results"][0]["error"]["errors"]] == ["/idempotency_key"]
 
 
 async def test_a_repeated_request_is_answered_although_its_at_has_passed(api: httpx.AsyncClient, clock: Clock) -> None:

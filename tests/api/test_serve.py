@@ -166,6 +166,17 @@ def test_a_second_signal_ends_it_at_once_and_loses_nothing(server: Server, recei
         again.process.communicate()
 
 
+def test_what_is_no_request_is_told_so_as_a_problem(server: Server) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        said = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, body = said.split(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["type"] == "/docs#malformed"
+
+
 def test_a_directory_in_use_is_refused_with_one_line(server: Server, tmp_path: Path) -> None:
     done = subprocess.run([PROGRAM, "serve", "--port", "0"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
