@@ -23,7 +23,7 @@ class Unavailable(Exception):
         self.retry_after = retry_after
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """One command for one task. `due_at` keeps a trigger's decision from being made on an earlier clock."""
 
     task_id: str
@@ -36,7 +36,7 @@ class Ask(msgspec.Struct, frozen=True):
     due_at: Instant = 0
 
 
-class Done(msgspec.Struct, frozen=True):
+class Done(msgspec.Struct, frozen=True, gc=False):
     """An accepted command. `token` says up to where a reader must be to see it."""
 
     decided: Decided

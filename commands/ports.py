@@ -16,7 +16,7 @@ class LogUnavailable(Exception):
     """The log did not take the records, or did not say in time: whether they are on it is unknown."""
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """Where a record landed. `position` is None when the log itself refused it, and `verdict` says why."""
 
     partition: int
@@ -25,7 +25,7 @@ class Receipt(msgspec.Struct, frozen=True):
     verdict: Verdict = Verdict.ACCEPTED
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A record as readers of the log see it. Positions of a partition rise by one from 1."""
 
     partition: int

@@ -24,7 +24,7 @@ MAX_KEYS = 2_000
 ERROR_MESSAGE_LIMIT = 1_024
 
 
-class Decided(msgspec.Struct, frozen=True):
+class Decided(msgspec.Struct, frozen=True, gc=False):
     """The events of a decision, the state after them, and what the caller is told.
 
     `refused` is raised to the caller although the events are recorded (evidence of a late report).

@@ -30,7 +30,7 @@ class Verdict(StrEnum):
     EXPIRED = "expired"
 
 
-class Envelope(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Envelope(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """Who decided what about which stream, and on which version of it. Decodes apart from the events."""
 
     stream: str
@@ -44,13 +44,13 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     trace: str | None = None
 
 
-class Record(Envelope, frozen=True, omit_defaults=True, kw_only=True):
+class Record(Envelope, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """A decision: `events` are applied all or none."""
 
     events: tuple[Event, ...]
 
 
-class Accepted(msgspec.Struct, frozen=True):
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """A record that every reader accepts, where it stands on the log, and what it found and left.
 
     `wakeup_before` is the wakeup of the record accepted before it on the same stream.

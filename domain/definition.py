@@ -14,11 +14,11 @@ PAYLOAD_LIMIT = 256 * 1024
 """Bytes of an encoded payload."""
 
 
-class NoopTarget(msgspec.Struct, frozen=True, tag_field="type", tag="noop", omit_defaults=True):
+class NoopTarget(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="noop", omit_defaults=True):
     """Does nothing and succeeds."""
 
 
-class HttpTarget(msgspec.Struct, frozen=True, tag_field="type", tag="http", omit_defaults=True):
+class HttpTarget(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="http", omit_defaults=True):
     """One HTTP request. `body` is JSON text; a JSON string is sent as it stands, anything else as JSON."""
 
     url: str
@@ -28,7 +28,7 @@ class HttpTarget(msgspec.Struct, frozen=True, tag_field="type", tag="http", omit
     expect: tuple[int | str, ...] = ("200-299",)
 
 
-class QueueTarget(msgspec.Struct, frozen=True, tag_field="type", tag="queue", omit_defaults=True):
+class QueueTarget(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="queue", omit_defaults=True):
     """A worker that pulls from `queue` runs the handler named `kind`."""
 
     queue: str
@@ -38,7 +38,7 @@ class QueueTarget(msgspec.Struct, frozen=True, tag_field="type", tag="queue", om
 Target: TypeAlias = NoopTarget | HttpTarget | QueueTarget
 
 
-class CatchUp(msgspec.Struct, frozen=True, omit_defaults=True):
+class CatchUp(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What happens to fire times missed while nothing ran."""
 
     policy: Literal["all", "latest", "none"] = "latest"
@@ -46,7 +46,7 @@ class CatchUp(msgspec.Struct, frozen=True, omit_defaults=True):
     limit: int = 100
 
 
-class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
+class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A task as its owner defined it. `revision` counts the changes of this."""
 
     name: str
@@ -61,7 +61,7 @@ class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: dict[str, str] = {}
 
 
-class DefinitionPatch(msgspec.Struct, frozen=True, omit_defaults=True):
+class DefinitionPatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A merge patch already made whole: a field that is UNSET stays, any other replaces what was there."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET

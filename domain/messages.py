@@ -11,7 +11,7 @@ from taskscheduler.domain.events import Error
 from taskscheduler.domain.values import DAY, MINUTE, Instant, Json, Millis
 
 
-class Policy(msgspec.Struct, frozen=True):
+class Policy(msgspec.Struct, frozen=True, gc=False):
     """Settings that decisions depend on. What they decided is in the events; replay does not need them."""
 
     late_after: Millis = MINUTE
@@ -19,14 +19,14 @@ class Policy(msgspec.Struct, frozen=True):
     keep_deleted: Millis = 30 * DAY
 
 
-class Key(msgspec.Struct, frozen=True):
+class Key(msgspec.Struct, frozen=True, gc=False):
     """An Idempotency-Key and what was sent under it, both hashed."""
 
     key: str
     fingerprint: str
 
 
-class Context(msgspec.Struct, frozen=True):
+class Context(msgspec.Struct, frozen=True, gc=False):
     """Who asks, when, and with which randomness (`seed`, 64 bits)."""
 
     now: Instant
@@ -36,43 +36,43 @@ class Context(msgspec.Struct, frozen=True):
     if_match: int | None = None
 
 
-class Create(msgspec.Struct, frozen=True):
+class Create(msgspec.Struct, frozen=True, gc=False):
     definition: Definition
 
 
-class Update(msgspec.Struct, frozen=True):
+class Update(msgspec.Struct, frozen=True, gc=False):
     patch: DefinitionPatch
 
 
-class Cancel(msgspec.Struct, frozen=True):
+class Cancel(msgspec.Struct, frozen=True, gc=False):
     pass
 
 
-class Delete(msgspec.Struct, frozen=True):
+class Delete(msgspec.Struct, frozen=True, gc=False):
     pass
 
 
-class Pause(msgspec.Struct, frozen=True):
+class Pause(msgspec.Struct, frozen=True, gc=False):
     note: str = ""
 
 
-class Resume(msgspec.Struct, frozen=True):
+class Resume(msgspec.Struct, frozen=True, gc=False):
     note: str = ""
 
 
-class Trigger(msgspec.Struct, frozen=True):
+class Trigger(msgspec.Struct, frozen=True, gc=False):
     """Run now, whatever the schedule and the overlap policy say."""
 
 
-class Retry(msgspec.Struct, frozen=True):
+class Retry(msgspec.Struct, frozen=True, gc=False):
     """Run the last run, which failed, again."""
 
 
-class Wake(msgspec.Struct, frozen=True):
+class Wake(msgspec.Struct, frozen=True, gc=False):
     """Something may be due: fire, skip, catch up, retry, time out, expire."""
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """Take the next attempt of a queued run."""
 
     run_id: str
@@ -82,7 +82,7 @@ class Claim(msgspec.Struct, frozen=True):
     request: str | None = None
 
 
-class Renew(msgspec.Struct, frozen=True):
+class Renew(msgspec.Struct, frozen=True, gc=False):
     """A sign of life from the holder of an attempt."""
 
     run_id: str
@@ -91,14 +91,14 @@ class Renew(msgspec.Struct, frozen=True):
     progress: Json | None = None
 
 
-class Complete(msgspec.Struct, frozen=True):
+class Complete(msgspec.Struct, frozen=True, gc=False):
     run_id: str
     number: int
     token_hash: str
     result: Json | None = None
 
 
-class Fail(msgspec.Struct, frozen=True):
+class Fail(msgspec.Struct, frozen=True, gc=False):
     run_id: str
     number: int
     token_hash: str
@@ -107,7 +107,7 @@ class Fail(msgspec.Struct, frozen=True):
     retry_after: Millis | None = None
 
 
-class Lose(msgspec.Struct, frozen=True):
+class Lose(msgspec.Struct, frozen=True, gc=False):
     """The holder of the attempt is known to be gone."""
 
     run_id: str

@@ -11,7 +11,7 @@ from taskscheduler.domain.values import HOUR, SECOND, Instant, Millis
 LARGEST_DELAY: Millis = 366 * 24 * HOUR
 
 
-class Retry(msgspec.Struct, frozen=True, omit_defaults=True):
+class Retry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Retry policy. `max_attempts` counts the first one; `jitter` is a share (0 to 1) of the delay, either way."""
 
     max_attempts: int = 3
@@ -44,7 +44,7 @@ def delay(policy: Retry, attempt: int, chance: float) -> Millis:
     return int(min(max(0.0, base + spread), float(policy.max)))
 
 
-class GiveUp(msgspec.Struct, frozen=True):
+class GiveUp(msgspec.Struct, frozen=True, gc=False):
     """No further attempt, and why."""
 
     reason: Literal["attempts_exhausted", "gave_up", "deadline"]

@@ -10,7 +10,7 @@ from taskscheduler.domain.cron import compile_cron
 from taskscheduler.domain.values import Instant, Millis
 
 
-class OneTime(msgspec.Struct, frozen=True, tag_field="type", tag="once", omit_defaults=True):
+class OneTime(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="once", omit_defaults=True):
     """One fire time, resolved when the definition was accepted. `delay` is kept as it was given."""
 
     at: Instant
@@ -18,7 +18,7 @@ class OneTime(msgspec.Struct, frozen=True, tag_field="type", tag="once", omit_de
     delay: Millis | None = None
 
 
-class Every(msgspec.Struct, frozen=True, tag_field="type", tag="every", omit_defaults=True):
+class Every(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="every", omit_defaults=True):
     """Fires at `anchor + k * every`, k >= 1."""
 
     every: Millis
@@ -27,7 +27,7 @@ class Every(msgspec.Struct, frozen=True, tag_field="type", tag="every", omit_def
     """Whether the user named the anchor; otherwise it is the moment of creation."""
 
 
-class Cron(msgspec.Struct, frozen=True, tag_field="type", tag="cron", omit_defaults=True):
+class Cron(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="cron", omit_defaults=True):
     """Fires when the local time in `timezone` matches `cron`."""
 
     cron: str

@@ -16,7 +16,7 @@ TaskStatus: TypeAlias = Literal["cancelled", "paused", "running", "scheduled", "
 RunStatus: TypeAlias = Literal["queued", "running", "retrying", "succeeded", "failed", "cancelled", "skipped"]
 
 
-class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+class Attempt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One try at a run. It is active while `outcome` is None."""
 
     number: int
@@ -34,7 +34,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     late_report: bool = False
 
 
-class Run(msgspec.Struct, frozen=True, omit_defaults=True):
+class Run(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One firing. `available_at` says since when it can be claimed; `retry_at` when it becomes so again."""
 
     id: str
@@ -57,7 +57,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.attempts[-1] if self.status == "running" else None
 
 
-class Counts(msgspec.Struct, frozen=True, omit_defaults=True):
+class Counts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """`fired` counts runs made; `skipped` counts nominal times."""
 
     fired: int = 0
@@ -67,13 +67,13 @@ class Counts(msgspec.Struct, frozen=True, omit_defaults=True):
     skipped: int = 0
 
 
-class Pause(msgspec.Struct, frozen=True):
+class Pause(msgspec.Struct, frozen=True, gc=False):
     note: str
     at: Instant
     by: str
 
 
-class Released(msgspec.Struct, frozen=True):
+class Released(msgspec.Struct, frozen=True, gc=False):
     """An attempt that was cancelled and whose holder has not reported since. `until` is the end of its lease."""
 
     number: int
@@ -81,7 +81,7 @@ class Released(msgspec.Struct, frozen=True):
     until: Instant
 
 
-class UsedKey(msgspec.Struct, frozen=True, omit_defaults=True):
+class UsedKey(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A write made under an Idempotency-Key (both values are hashes)."""
 
     fingerprint: str
@@ -90,7 +90,7 @@ class UsedKey(msgspec.Struct, frozen=True, omit_defaults=True):
     run_id: str | None = None
 
 
-class Task(msgspec.Struct, frozen=True, omit_defaults=True):
+class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The state of the stream `task/<id>`. `Task(id)` is one that never existed.
 
     `runs` (active ones) and `keys` are stored under keys of their own, everything else in one row. `dues` says when

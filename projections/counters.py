@@ -14,7 +14,7 @@ from taskscheduler.projections.changes import Change, Count
 from taskscheduler.projections.tables import Column, Table
 
 
-class CounterRow(msgspec.Struct, frozen=True):
+class CounterRow(msgspec.Struct, frozen=True, gc=False):
     """The value of a counter over one partition of the log, up to the record at `position`."""
 
     scope: str

@@ -16,7 +16,7 @@ from taskscheduler.projections.changes import Change, DeleteRange, Put
 from taskscheduler.projections.tables import Column, Key, Table
 
 
-class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
+class DeadLetter(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A run that failed for good, with the tags that its task had then. `month` is like `2026-11`, in UTC."""
 
     month: str
@@ -29,7 +29,7 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
     tags: dict[str, str] = {}
 
 
-class Month(msgspec.Struct, frozen=True):
+class Month(msgspec.Struct, frozen=True, gc=False):
     """A month in which a run failed for good."""
 
     of: str

@@ -13,7 +13,7 @@ from taskscheduler.projections.changes import Change, DeleteRange, Put
 from taskscheduler.projections.tables import Column, Table
 
 
-class DecisionView(msgspec.Struct, frozen=True, omit_defaults=True):
+class DecisionView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A decision on a task. `events` is JSON: an array of events, each with its `type` and `at`."""
 
     task_id: str

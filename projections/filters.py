@@ -27,7 +27,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     next_cursor: str | None = None
 
 
-class TaskFilter(msgspec.Struct, frozen=True):
+class TaskFilter(msgspec.Struct, frozen=True, gc=False):
     """Tasks for which everything given holds. `name_contains` ignores case; `due_before` leaves out what never fires.
 
     Tasks without a next fire time come last in the order `next_fire_at`, so first in `-next_fire_at`.
@@ -40,7 +40,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
     sort: Sort = "created_at"
 
 
-class RunFilter(msgspec.Struct, frozen=True):
+class RunFilter(msgspec.Struct, frozen=True, gc=False):
     """Runs scheduled at since <= t < until."""
 
     status: RunStatus | None = None
@@ -48,7 +48,7 @@ class RunFilter(msgspec.Struct, frozen=True):
     until: Instant | None = None
 
 
-class DeadLetterFilter(msgspec.Struct, frozen=True):
+class DeadLetterFilter(msgspec.Struct, frozen=True, gc=False):
     """Runs that failed for good at since <= t < until; tags are those of the task when the run failed."""
 
     task_id: str | None = None

@@ -41,7 +41,7 @@ _CHUNK = 256
 _EVERYTHING = 1 << 30
 
 
-class DeadLetterView(msgspec.Struct, frozen=True):
+class DeadLetterView(msgspec.Struct, frozen=True, gc=False):
     """A run that failed for good, and what its task was called and tagged with then."""
 
     letter: DeadLetter

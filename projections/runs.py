@@ -17,7 +17,7 @@ from taskscheduler.projections.changes import Change, DeleteRange, Later
 from taskscheduler.projections.tables import Column, Table
 
 
-class AttemptView(msgspec.Struct, frozen=True, omit_defaults=True):
+class AttemptView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """An attempt as clients see it: its outcome is None while it runs."""
 
     number: int
@@ -28,7 +28,7 @@ class AttemptView(msgspec.Struct, frozen=True, omit_defaults=True):
     error: ev.Error | None = None
 
 
-class RunView(msgspec.Struct, frozen=True, omit_defaults=True):
+class RunView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A run, or `count` skipped fire times from `nominal_at` to `nominal_until`. `result` is JSON text."""
 
     task_id: str

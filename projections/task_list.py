@@ -19,19 +19,19 @@ NEVER: Instant = (1 << 63) - 1
 ALL = "all"
 
 
-class ByCreated(msgspec.Struct, frozen=True):
+class ByCreated(msgspec.Struct, frozen=True, gc=False):
     list: str
     created_at: Instant
     id: str
 
 
-class ByNextFire(msgspec.Struct, frozen=True):
+class ByNextFire(msgspec.Struct, frozen=True, gc=False):
     list: str
     next_fire_at: Instant
     id: str
 
 
-class ByName(msgspec.Struct, frozen=True):
+class ByName(msgspec.Struct, frozen=True, gc=False):
     list: str
     name: str
     id: str

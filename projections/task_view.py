@@ -15,7 +15,7 @@ from taskscheduler.projections.runs import RunView, run_view
 from taskscheduler.projections.tables import Column, Table
 
 
-class TaskView(msgspec.Struct, frozen=True, omit_defaults=True):
+class TaskView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A task with its definition. `deleted_at` is set while a deleted one is kept; `last_run` has no result."""
 
     id: str

@@ -16,7 +16,7 @@ PAST = 10_000
 """Decisions that can be resumed from."""
 
 
-class LiveEvent(msgspec.Struct, frozen=True):
+class LiveEvent(msgspec.Struct, frozen=True, gc=False):
     """One event of an accepted decision. `gap` says that events before it were missed.
 
     `id` is the position on the log to go on after: that of the decision for its last event, and of the one before for

@@ -37,7 +37,7 @@ _OF_A_RUN = (
 )
 
 
-class Kept(msgspec.Struct, frozen=True):
+class Kept(msgspec.Struct, frozen=True, gc=False):
     """What a replica keeps of a stream: its state, its one timer, and a hash over the ids of accepted records."""
 
     task: Task
@@ -45,7 +45,7 @@ class Kept(msgspec.Struct, frozen=True):
     chain: str = ""
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """Up to where the log is folded, by which rules, and the id of the record that stands there."""
 
     position: int = 0

@@ -23,7 +23,7 @@ Timer = tuple[Instant, str, int]
 """Due, task, and the version that set it."""
 
 
-class Trigger(msgspec.Struct, frozen=True):
+class Trigger(msgspec.Struct, frozen=True, gc=False):
     """A stream needs attention: it was due at `due_at` when it stood at `version`."""
 
     task_id: str

@@ -26,7 +26,7 @@ HOLDER = "server"
 LEASE: Millis = 30 * SECOND
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What came of an attempt. It failed when there is an error."""
 
     result: Json | None = None
@@ -35,7 +35,7 @@ class Outcome(msgspec.Struct, frozen=True):
     retry_after: Millis | None = None
 
 
-class Attempted(msgspec.Struct, frozen=True):
+class Attempted(msgspec.Struct, frozen=True, gc=False):
     """An attempt that this dispatch holds."""
 
     task_id: str

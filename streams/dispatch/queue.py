@@ -19,12 +19,11 @@ from taskscheduler.streams.claimable import Claimable, Claimables, Lane
 from taskscheduler.streams.dispatch.tokens import Token, Tokens, request_hash, token_hash
 from taskscheduler.streams.holders import Holders
 
-
 JOINING_SECONDS = 0.25
 """What a request that joins an earlier one waits beyond its own `wait`, for claims that are just being decided."""
 
 
-class Given(msgspec.Struct, frozen=True):
+class Given(msgspec.Struct, frozen=True, gc=False):
     """A claim as the worker gets it."""
 
     token: str
@@ -38,14 +37,14 @@ class Given(msgspec.Struct, frozen=True):
     lease_until: Instant
 
 
-class Beat(msgspec.Struct, frozen=True):
+class Beat(msgspec.Struct, frozen=True, gc=False):
     """The reply to a heartbeat. `lease_until` is the one on the log."""
 
     cancel_requested: bool
     lease_until: Instant
 
 
-class Report(msgspec.Struct, frozen=True):
+class Report(msgspec.Struct, frozen=True, gc=False):
     """One outcome: an error, or success with a result."""
 
     token: str

@@ -24,7 +24,7 @@ META = "meta"
 _FORMAT_KEY = b"format"
 
 
-class Format(msgspec.Struct, frozen=True):
+class Format(msgspec.Struct, frozen=True, gc=False):
     """What the directory holds. `log_id` is drawn at creation and names this log for ever."""
 
     format: int

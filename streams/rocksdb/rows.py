@@ -33,7 +33,7 @@ _HEAD_SIZE = _HEAD.size
 number = _NUMBER.pack
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One row of the log. `is_uuid` tells whether the originator was given as a UUID rather than as text."""
 
     position: int

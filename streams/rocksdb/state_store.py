@@ -21,7 +21,7 @@ RECENT = 4_096
 FAMILIES = ("state", "state_runs", "state_keys", "position")
 
 
-class _Row(msgspec.Struct, frozen=True, array_like=True):
+class _Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
     task: Task
     wakeup: Instant | None
     chain: str

@@ -13,7 +13,7 @@ from taskscheduler.streams.rocksdb.refusals import DataDamaged
 from taskscheduler.streams.rocksdb.rows import STREAMS, VERSIONS, LogRows, Row, number, number_of
 
 
-class Verified(msgspec.Struct, frozen=True):
+class Verified(msgspec.Struct, frozen=True, gc=False):
     """How many rows the log has, and a sentence for everything that is not as it was written."""
 
     rows: int

@@ -60,7 +60,7 @@ class _Rows:
         return self.table.row(**self.codec.values(key)) if row is _KEY_ONLY else row
 
 
-class Catalogue(msgspec.Struct, frozen=True):
+class Catalogue(msgspec.Struct, frozen=True, gc=False):
     """The generation in force, the log it stems from, and the rules it was made by."""
 
     generation: int
