@@ -144,7 +144,6 @@ class EmbeddedNode:
         self.triggers = TriggerLoop(self.timers, self.handler, clock)
         self.noop = NoopDispatcher(self.claimables, self.handler, seed=seed)
         self.dispatcher = Dispatcher(self._http, self.claimables, self.handler, clock=clock, seed=seed)
-        self._following: asyncio.Task[None] | None = None
         self._working: list[asyncio.Task[None]] = []
         self._failures: dict[str, str] = {}
         self._register()
@@ -158,7 +157,7 @@ class EmbeddedNode:
         self.metrics.tasks = await self.queries.status_counts()
         for observer in (self.hub, self.metrics):
             self.replica.observe(observer)
-        self._following = asyncio.create_task(self.replica.run(), name="replica")
+        self.log.follower = self.replica.follow
         released = await release_held(self.holders, self.handler)
         self._working = [
             asyncio.create_task(self._keep_running(name, run), name=name)
@@ -185,10 +184,7 @@ class EmbeddedNode:
         await self.handler.drain()
 
     async def close(self) -> None:
-        """After `stop`: end what follows the log, flush, and let the next process have the directory."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        """After `stop`: flush, and let the next process have the directory."""
         await self._http.close()
         if self.database.failed is None:
             self.replica.flush()

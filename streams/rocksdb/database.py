@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from taskscheduler.streams.rocksdb.inspection import find_families, refusal
 from taskscheduler.streams.rocksdb.lockfile import DirectoryLock
 from taskscheduler.streams.rocksdb.options import BLOCK_CACHE, database_options, family_options
 from taskscheduler.streams.rocksdb.refusals import DataDamaged, DataDirUnusable, StorageFailed
+from taskscheduler.streams.rocksdb.sync_thread import SyncThread
 
 FORMAT = 1
 META = "meta"
@@ -132,7 +132,7 @@ class Database:
         self._syncing = False
         self._waiting: list[asyncio.Future[None]] = []
         self._families: dict[str, Family] = {}
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="log-sync")
+        self._syncer = SyncThread(self.sync_now)
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = DirectoryLock(path)
@@ -231,12 +231,10 @@ class Database:
         waiting, self._waiting = self._waiting, []
         self._syncing = True
         # flush_wal gives up the interpreter lock while the disk works, which a synchronous write does not.
-        job = asyncio.get_running_loop().run_in_executor(self._executor, self.sync_now)
-        job.add_done_callback(partial(self._synced, waiting))
+        self._syncer.ask(partial(self._synced, waiting))
 
-    def _synced(self, waiting: list[asyncio.Future[None]], job: asyncio.Future[None]) -> None:
+    def _synced(self, waiting: list[asyncio.Future[None]], error: Exception | None) -> None:
         self._syncing = False
-        error = job.exception()
         for done in waiting:
             if not done.done():
                 done.set_result(None) if error is None else done.set_exception(error)
@@ -261,7 +259,7 @@ class Database:
         if self._closed:
             return
         self._closed = True
-        self._executor.shutdown()
+        self._syncer.close()
         self.failed = self.failed or f"{self.path} is closed"
         for family in self._families.values():
             family.close()

@@ -58,6 +58,9 @@ class RocksEventLog:
         self._tail = Tail()
         self._versions: dict[str, int] = {}
         self._grown = asyncio.Event()
+        self._waiting = 0
+        self.follower: Callable[[list[Entry]], None] | None = None
+        """Given every entry as soon as it is durable, before its append returns. Must not raise."""
         self._group: _Group | None = None
         self._flusher: asyncio.Task[None] | None = None
         self._failed: str | None = None
@@ -132,8 +135,11 @@ class RocksEventLog:
         for entry, size in group.entries:
             self._tail.add(entry, size)
         self._durable = group.entries[-1][0].position
-        grown, self._grown = self._grown, asyncio.Event()
-        grown.set()
+        if self.follower is not None:
+            self.follower([entry for entry, _ in group.entries])
+        if self._waiting:
+            grown, self._grown = self._grown, asyncio.Event()
+            grown.set()
         if self._observe is not None:
             self._observe(asyncio.get_running_loop().time() - group.since, len(group.entries))
 
@@ -161,7 +167,11 @@ class RocksEventLog:
         """Returns when an entry above `after` can be read."""
         self._check(partition)
         while self._durable <= after:
-            await self._grown.wait()
+            self._waiting += 1
+            try:
+                await self._grown.wait()
+            finally:
+                self._waiting -= 1
 
     async def end(self, partition: int) -> int:
         """The position of the last durable entry, 0 when there is none."""
