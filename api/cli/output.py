@@ -85,13 +85,27 @@ def cell(value: object) -> str:
 
 
 def _encoded(value: Any, format: Format) -> str:
+    plain = _as_replied(msgspec.to_builtins(value, builtin_types=(datetime, timedelta)))
     if format == "jsonl":
-        return msgspec.json.encode(value).decode()
+        return msgspec.json.encode(plain).decode()
     if format == "json":
-        return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+        return msgspec.json.format(msgspec.json.encode(plain), indent=2).decode()
     import yaml
 
-    return yaml.safe_dump(msgspec.to_builtins(value), sort_keys=False, allow_unicode=True).rstrip("\n")
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip("\n")
+
+
+def _as_replied(value: Any) -> Any:
+    """Instants and durations as the server writes them, so that programs may compare the two."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return format_duration(round(value / timedelta(milliseconds=1)))
+    if isinstance(value, dict):
+        return {key: _as_replied(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_replied(one) for one in value]
+    return value
 
 
 def _write(text: str) -> None:

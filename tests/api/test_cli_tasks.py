@@ -17,6 +17,15 @@ def test_one_task_in_each_format(stub: StubServer, cli: Run) -> None:
     assert "\x1b" not in table
 
 
+@pytest.mark.parametrize("format", ["json", "jsonl", "yaml"])
+def test_programs_get_instants_and_durations_as_the_server_writes_them(stub: StubServer, cli: Run, format: str) -> None:
+    said = {"timeout": "PT1H", "created_at": "2030-01-01T00:00:00.250Z", "payload": {"every": "PT60M"}}
+    stub.on("GET /api/tasks/t1", (200, {**TASK, **said}))
+    out = cli("task", "get", "t1", "-o", format)[1]
+    shown = yaml.safe_load(out) if format == "yaml" else json.loads(out)
+    assert {name: shown[name] for name in said} == said
+
+
 def test_list_pages_through_and_says_when_there_is_more(stub: StubServer, cli: Run) -> None:
     tasks = [{**TASK, "id": f"t{n}", "name": "long " * 60} for n in range(4)]
     stub.on("GET /api/tasks", (200, {"items": tasks[:2], "next_cursor": "c"}), (200, {"items": tasks[2:]}))
