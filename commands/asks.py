@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -52,18 +52,18 @@ PENDING = Unavailable("not decided yet", "unknown")
 class Group:
     """Asks that came in together and are answered together."""
 
-    __slots__ = ("answers", "future", "left")
+    __slots__ = ("answers", "done", "left")
 
-    def __init__(self, size: int, future: asyncio.Future[list[Answer]]) -> None:
+    def __init__(self, size: int, done: Callable[[list[Answer]], None]) -> None:
         self.answers: list[Answer] = [PENDING] * size
         self.left = size
-        self.future = future
+        self.done = done
 
     def answer(self, index: int, answer: Answer) -> None:
         self.answers[index] = answer
         self.left -= 1
-        if self.left == 0 and not self.future.done():
-            self.future.set_result(self.answers)
+        if self.left == 0:
+            self.done(self.answers)
 
 
 class Waiting:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -68,6 +68,37 @@ def _waiting(decisions: list[_Decision]) -> Iterator[Waiting]:
     return (waiting for decision in decisions for waiting, _ in decision.accepted)
 
 
+class _Deadlines:
+    """Tells who waits for a batch when their time is up, and cancels its task when nobody waits any more."""
+
+    def __init__(self, decisions: list[_Decision], give_up: Callable[[Waiting, Literal["unknown"]], None]) -> None:
+        self._left = list(_waiting(decisions))
+        self._give_up = give_up
+        self._task = asyncio.current_task()
+        self.all_passed = False
+        self._arm()
+
+    def _arm(self) -> None:
+        first = min(waiting.deadline for waiting in self._left)
+        self._timer = asyncio.get_running_loop().call_at(first, self._pass)
+
+    def _pass(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for waiting in self._left:
+            if waiting.deadline <= now:
+                self._give_up(waiting, "unknown")
+        self._left = [waiting for waiting in self._left if waiting.deadline > now]
+        if self._left:
+            self._arm()
+        elif self._task is not None:
+            self.all_passed = True
+            self._task.cancel()
+
+    def stop(self) -> None:
+        """The batch has its verdicts."""
+        self._timer.cancel()
+
+
 class CommandHandler:
     """Takes commands on one event loop. `observe(verb, result)` is told of each answer."""
 
@@ -119,13 +150,22 @@ class CommandHandler:
         """Decide many commands, each on its own: one answer each, in order."""
         if not asks:
             return []
-        loop = asyncio.get_running_loop()
-        group = Group(len(asks), loop.create_future())
-        deadline = loop.time() + self._timeout
+        answers: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+
+        def done(given: list[Answer]) -> None:
+            if not answers.done():
+                answers.set_result(given)
+
+        self.submit(asks, done)
+        return await answers
+
+    def submit(self, asks: Sequence[Ask], done: Callable[[list[Answer]], None]) -> None:
+        """The same for at least one command, without a task that waits: `done` is called with the answers."""
+        group = Group(len(asks), done)
+        deadline = asyncio.get_running_loop().time() + self._timeout
         for index, ask in enumerate(asks):
             self._enqueue(Waiting(ask, group, index, deadline))
         self._schedule()
-        return await group.future
 
     def state(self, task_id: str) -> Task:
         """The state of a task as far as the replica has folded the log."""
@@ -276,34 +316,24 @@ class CommandHandler:
         self._again(waiting)
 
     async def _commit(self, decisions: list[_Decision]) -> None:
-        append = asyncio.ensure_future(self._append(decisions))
+        deadlines = _Deadlines(decisions, self._give_up)
         try:
-            await self._until_deadlines(append, decisions)
-            for decision, (receipt, verdict) in zip(decisions, await append, strict=True):
+            for decision, (receipt, verdict) in zip(decisions, await self._append(decisions), strict=True):
                 self._conclude(decision, receipt, verdict)
+        except asyncio.CancelledError:
+            if not deadlines.all_passed:
+                raise
         except Exception as error:
             if not isinstance(error, LogUnavailable):
                 self._report("no verdict on a batch of decisions", error)
             for waiting in _waiting(decisions):
                 self._give_up(waiting, "unknown")
         finally:
-            append.cancel()
+            deadlines.stop()
             self._in_flight -= 1
             self._busy.difference_update(d.task_id for d in decisions)
             if self._pending or self._wakes:
                 self._schedule()
-
-    async def _until_deadlines(self, append: asyncio.Future[Any], decisions: list[_Decision]) -> None:
-        """Returns when the verdicts are there; who cannot wait that long is told so. Raises LogUnavailable."""
-        loop = asyncio.get_running_loop()
-        for deadline in sorted({waiting.deadline for waiting in _waiting(decisions)}):
-            await asyncio.wait({append}, timeout=max(0.0, deadline - loop.time()))
-            if append.done():
-                return
-            for waiting in _waiting(decisions):
-                if waiting.deadline <= deadline:
-                    self._give_up(waiting, "unknown")
-        raise LogUnavailable("no verdict in time")
 
     async def _append(self, decisions: list[_Decision]) -> list[tuple[Receipt, Verdict]]:
         expected = asyncio.ensure_future(self._folded.expect([d.record.record_id for d in decisions]))

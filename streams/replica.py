@@ -21,7 +21,7 @@ from taskscheduler.domain.values import Instant
 from taskscheduler.streams.observer import Observer
 
 BATCH = 1_000
-LONGEST_PUT_OFF = 10
+LONGEST_PUT_OFF = 25
 """How many times a flush is put off while there is a rush."""
 
 
@@ -89,7 +89,7 @@ class Replica:
         *,
         partition: int = 0,
         flush_rows: int = 10_000,
-        flush_after: float = 0.05,
+        flush_after: float = 0.02,
     ) -> None:
         self._log = log
         self._store = store

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from taskscheduler.commands.handler import Ask, CommandHandler
+from taskscheduler.commands.handler import Answer, Ask, CommandHandler
 from taskscheduler.domain.messages import Wake
 from taskscheduler.domain.values import Instant
-from taskscheduler.streams.timers import Timers, Trigger
+from taskscheduler.streams.timers import Timers
 
 ACTOR = "scheduler"
 BATCH = 256
@@ -22,44 +22,66 @@ LONGEST_SLEEP = 1.0
 
 
 class TriggerLoop:
-    """Sleeps until the next timer, wakes what is due, and waits for the decisions before it takes more."""
+    """Looks when a timer is due, wakes what is, and waits for the decisions before it takes more.
+
+    It has no task for each batch: under load it comes here a thousand times a second.
+    """
 
     def __init__(self, timers: Timers, handler: CommandHandler, clock: Callable[[], Instant]) -> None:
         self._timers = timers
         self._handler = handler
         self._clock = clock
-        self._sooner = asyncio.Event()
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._deciding: set[asyncio.Task[None]] = set()
-        timers.changed = self._sooner.set
+        self._deciding = 0
+        self._failed: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._looking_soon = False
+        timers.changed = self._look_soon
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            self._sooner.clear()
-            await self._slots.acquire()
-            triggers = self._timers.due(self._clock(), BATCH)
-            if triggers:
-                deciding = asyncio.create_task(self._wake(triggers))
-                self._deciding.add(deciding)
-                deciding.add_done_callback(self._deciding.discard)
-                continue
-            self._slots.release()
-            await self._sleep(self._timers.next_due())
-
-    async def _wake(self, triggers: list[Trigger]) -> None:
+        """Until cancelled. Raises what went wrong while looking."""
+        self._failed = asyncio.get_running_loop().create_future()
+        self._look()
         try:
-            # A refusal or an outage needs no answer here: the timer gives its trigger again.
-            await self._handler.handle_many(
-                [Ask(t.task_id, Wake(), actor=ACTOR, cause="timer", due_at=t.due_at) for t in triggers]
-            )
+            await self._failed
         finally:
-            self._slots.release()
+            self._failed = None
+            if self._timer is not None:
+                self._timer.cancel()
 
-    async def _sleep(self, until: Instant | None) -> None:
-        wait = LONGEST_SLEEP if until is None else max(0.0, (until - self._clock()) / 1000)
+    def _look_soon(self) -> None:
+        # Not at once: timers change in the middle of a fold.
+        if self._failed is not None and not self._looking_soon:
+            self._looking_soon = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        self._looking_soon = False
+        if self._failed is None or self._failed.done():
+            return
         try:
-            async with asyncio.timeout(min(wait, LONGEST_SLEEP)):
-                await self._sooner.wait()
-        except TimeoutError:
-            pass
+            self._wake()
+        except Exception as error:
+            self._failed.set_exception(error)
+
+    def _wake(self) -> None:
+        while self._deciding < AT_ONCE:
+            triggers = self._timers.due(self._clock(), BATCH)
+            if not triggers:
+                break
+            self._deciding += 1
+            asks = [Ask(t.task_id, Wake(), actor=ACTOR, cause="timer", due_at=t.due_at) for t in triggers]
+            self._handler.submit(asks, self._decided)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._deciding < AT_ONCE:
+            self._timer = asyncio.get_running_loop().call_later(self._sleep(), self._look)
+
+    def _sleep(self) -> float:
+        due = self._timers.next_due()
+        wait = LONGEST_SLEEP if due is None else (due - self._clock()) / 1000
+        return min(max(0.0, wait), LONGEST_SLEEP)
+
+    def _decided(self, _: Sequence[Answer]) -> None:
+        # A refusal or an outage needs no answer here: the timer gives its trigger again.
+        self._deciding -= 1
+        self._look_soon()

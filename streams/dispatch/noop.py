@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
-from taskscheduler.commands.handler import Ask, CommandHandler, Done, Unavailable
+from taskscheduler.commands.handler import Answer, Ask, CommandHandler, Done, Unavailable
 from taskscheduler.domain.messages import Claim, Complete
 from taskscheduler.streams.claimable import Claimable, Claimables, Lane
 from taskscheduler.streams.dispatch.dispatcher import HOLDER, LEASE, give_back_later
@@ -15,22 +17,20 @@ BATCH = 256
 AT_ONCE = 8
 """Batches between claim and outcome at once: enough that the handler always has some of them before new fires."""
 
+Taken = list[tuple[Lane, Claimable]]
+
 
 class NoopDispatcher:
-    """The dispatcher of targets that need no call."""
+    """The dispatcher of targets that need no call. It has no task for each batch: batches are short and many."""
 
-    def __init__(
-        self,
-        claimables: Claimables,
-        handler: CommandHandler,
-        *,
-        seed: Callable[[], int],
-    ) -> None:
+    def __init__(self, claimables: Claimables, handler: CommandHandler, *, seed: Callable[[], int]) -> None:
         self._claimables = claimables
         self._handler = handler
         self._seed = seed
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._batches: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._later: set[asyncio.Task[None]] = set()
         self.active = 0
 
     async def run(self) -> None:
@@ -38,45 +38,59 @@ class NoopDispatcher:
         while True:
             await self._slots.acquire()
             taken = self._claimables.take(GROUP, None, BATCH)
-            if not taken:
+            if taken:
+                self._claim(taken)
+            else:
                 self._slots.release()
                 await self._claimables.wait(GROUP)
-                continue
-            batch = asyncio.create_task(self._run_batch(taken))
-            self._batches.add(batch)
-            batch.add_done_callback(self._batches.discard)
-
-    async def _run_batch(self, taken: list[tuple[Lane, Claimable]]) -> None:
-        self.active += len(taken)
-        try:
-            claims = [Claim(item.run_id, HOLDER, f"{self._seed():016x}", LEASE) for _, item in taken]
-            answers = await self._handler.handle_many(
-                [Ask(item.task_id, claim, actor=HOLDER) for (_, item), claim in zip(taken, claims, strict=True)]
-            )
-            completes = []
-            for (_, item), claim, answer in zip(taken, claims, answers, strict=True):
-                if isinstance(answer, Done):
-                    number = len(answer.decided.task.runs[item.run_id].attempts)
-                    complete = Complete(item.run_id, number, claim.token_hash)
-                    completes.append(Ask(item.task_id, complete, actor=HOLDER))
-            await self._complete(completes)
-            await give_back_later(self._claimables, taken, answers)
-        finally:
-            self.active -= len(taken)
-            self._slots.release()
-
-    async def _complete(self, asks: list[Ask]) -> None:
-        """Until every outcome is on the log or refused; an attempt whose lease ran out is refused."""
-        while asks:
-            answers = await self._handler.handle_many(asks)
-            unanswered = [
-                (ask, answer) for ask, answer in zip(asks, answers, strict=True) if isinstance(answer, Unavailable)
-            ]
-            asks = [ask for ask, _ in unanswered]
-            if unanswered:
-                await asyncio.sleep(max(answer.retry_after for _, answer in unanswered))
 
     async def stop(self, grace: float) -> None:
-        """Let the batches end."""
-        if self._batches:
-            await asyncio.wait(self._batches, timeout=grace)
+        """Let the batches end, within `grace` seconds."""
+        try:
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        except TimeoutError:
+            pass
+        for task in self._later:
+            task.cancel()
+
+    def _claim(self, taken: Taken) -> None:
+        self.active += len(taken)
+        self._idle.clear()
+        claims = [Claim(item.run_id, HOLDER, f"{self._seed():016x}", LEASE) for _, item in taken]
+        asks = [Ask(item.task_id, claim, actor=HOLDER) for (_, item), claim in zip(taken, claims, strict=True)]
+        self._handler.submit(asks, partial(self._claimed, taken, claims))
+
+    def _claimed(self, taken: Taken, claims: list[Claim], answers: Sequence[Answer]) -> None:
+        completes = []
+        for (_, item), claim, answer in zip(taken, claims, answers, strict=True):
+            if isinstance(answer, Done):
+                number = len(answer.decided.task.runs[item.run_id].attempts)
+                complete = Complete(item.run_id, number, claim.token_hash)
+                completes.append(Ask(item.task_id, complete, actor=HOLDER))
+        if any(isinstance(answer, Unavailable) for answer in answers):
+            self._do_later(give_back_later(self._claimables, taken, answers))
+        self._complete(len(taken), completes)
+
+    def _complete(self, size: int, asks: list[Ask]) -> None:
+        if asks:
+            self._handler.submit(asks, partial(self._completed, size, asks))
+            return
+        self.active -= size
+        self._slots.release()
+        if not self.active:
+            self._idle.set()
+
+    def _completed(self, size: int, asks: list[Ask], answers: Sequence[Answer]) -> None:
+        """Until every outcome is on the log or refused; an attempt whose lease ran out is refused."""
+        left = [(ask, a.retry_after) for ask, a in zip(asks, answers, strict=True) if isinstance(a, Unavailable)]
+        again = partial(self._complete, size, [ask for ask, _ in left])
+        if left:
+            asyncio.get_running_loop().call_later(max(wait for _, wait in left), again)
+        else:
+            again()
+
+    def _do_later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
