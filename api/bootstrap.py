@@ -190,6 +190,10 @@ class EmbeddedNode:
             self.replica.flush()
         self.database.close()
 
+    def token(self) -> str:
+        """Up to where a reader must be to see everything that was acknowledged here."""
+        return f"0:{self.replica.position}"
+
     def due_backlog(self) -> int:
         """Timers that are due and not decided on, counted up to a limit."""
         return self.timers.backlog(self.clock(), BACKLOG_LIMIT)
@@ -224,8 +228,9 @@ class EmbeddedNode:
         watch("log_decisions", lambda: self.replica.position)
 
     def _log_health(self) -> Component:
-        if self.log.failed is not None:
-            return down(error=self.log.failed)
+        wrong = self.log.failed or self.database.damaged
+        if wrong is not None:
+            return down(error=wrong)
         return up(decisions=self.replica.position)
 
     def _replica_health(self) -> Component:

@@ -40,7 +40,7 @@ class Done(msgspec.Struct, frozen=True, gc=False):
     """An accepted command. `token` says up to where a reader must be to see it."""
 
     decided: Decided
-    token: str | None = None
+    token: str
 
 
 Answer = Done | DomainError | Unavailable

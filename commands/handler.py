@@ -259,7 +259,7 @@ class CommandHandler:
         if not events:
             for w, decided in accepted:
                 if w.barrier_passed or decided.replayed is not None or isinstance(w.ask.command, _SAFE_TO_REPEAT):
-                    self._reply(w, decided, None)
+                    self._reply(w, decided, self._folded.token(task_id))
                 else:
                     self._to_barrier(w)
             return None
@@ -381,7 +381,7 @@ class CommandHandler:
         self._enqueue(waiting)
         self._schedule()
 
-    def _reply(self, waiting: Waiting, decided: Decided, token: str | None) -> None:
+    def _reply(self, waiting: Waiting, decided: Decided, token: str) -> None:
         if waiting.answered:
             return
         if decided.refused is not None:

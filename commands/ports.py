@@ -76,6 +76,10 @@ class Folded(Protocol):
         """The decider folded its record on `before` already; a replica that is still there may take over `after`."""
         ...
 
+    def token(self, task_id: str) -> str:
+        """Up to where the log is folded that holds the task, as `partition:position`."""
+        ...
+
     async def caught_up(self, task_id: str) -> None:
         """Returns when everything that was on the task's partition at the call is applied (the read barrier)."""
         ...

@@ -108,7 +108,7 @@ def _apply(draft: Draft, command: msg.Command, context: msg.Context, reply: _Rep
             definition = _existing(draft.task)
             if context.if_match is not None and context.if_match != draft.task.revision:
                 raise errors.RevisionMismatch(
-                    f"the task is at revision {draft.task.revision}, not {context.if_match}; read it again"
+                    f"the task is at revision {draft.task.revision}, which If-Match does not name; read it again"
                 )
             _change(draft, definition, command, context, reply)
 

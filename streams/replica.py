@@ -132,6 +132,10 @@ class Replica:
         """Spares folding the record once more, if it is accepted on this very state."""
         self._drafts[record.record_id] = (before, after)
 
+    def token(self, task_id: str) -> str:
+        """Up to where the log is folded; a reader that is there sees what this replica does."""
+        return f"{self._partition}:{self._position.position}"
+
     async def caught_up(self, task_id: str) -> None:
         """The read barrier: returns when what is on the partition now is folded."""
         await self.reached(await self._log.end(self._partition))

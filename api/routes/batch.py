@@ -97,15 +97,14 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
         for count, (place, answer) in enumerate(zip(places, answers, strict=True)):
             if isinstance(answer, Done):
                 results[place] = msgspec.Raw(encode({"status": 201, "task": made(answer)[0]}))
-                if answer.token is not None:
-                    partition, _, position = answer.token.partition(":")
-                    tokens[partition] = max(tokens.get(partition, 0), int(position))
+                partition, _, position = answer.token.partition(":")
+                tokens[partition] = max(tokens.get(partition, 0), int(position))
             else:
                 results[place] = _refused(problem_of(answer, "/idempotency_key"))
             if count % BREATH == BREATH - 1:
                 await asyncio.sleep(0)
         token = ",".join(f"{partition}:{position}" for partition, position in tokens.items())
-        return json_reply(200, {"results": results}, headers=consistency(token or None))
+        return json_reply(200, {"results": results}, headers=consistency(token or node.token()))
 
     return [create_tasks]
 

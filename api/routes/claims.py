@@ -15,7 +15,7 @@ from taskscheduler.api.headers import idempotency_key, key_of
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem, problem_of
 from taskscheduler.api.reply import Reply, json_reply
-from taskscheduler.api.routes.common import Request, path_id
+from taskscheduler.api.routes.common import Request, consistency, path_id
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.shapes import ref, text
 from taskscheduler.api.schemas.work import (
@@ -34,11 +34,15 @@ from taskscheduler.domain.messages import Key
 from taskscheduler.streams.dispatch.queue import Given, Report
 
 _TOKEN = op.path_parameter("token", "The token of the claim.", text(1, LONGEST_TOKEN, pattern="^[A-Za-z0-9_-]+$"))
+_HEADERS = ("Consistency-Token",)
 _PROBLEMS = ("not-found", "claim-lost", *op.ON_WRITE)
 
 
 def handlers(node: Node) -> list[HTTPRouteHandler]:
     """The routes of workers."""
+
+    def reply(content: object) -> Reply:
+        return json_reply(200, content, headers=consistency(node.token()))
 
     @post(
         "/api/queues/{queue:str}/claims",
@@ -48,7 +52,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
                 "claimRuns",
                 "workers",
                 "Wait for work and claim it",
-                {200: op.Response("Claims, none when the wait was in vain.", ref("Claims"))},
+                {200: op.Response("Claims, none when the wait was in vain.", ref("Claims"), _HEADERS)},
                 description="The same `request_id` (or Idempotency-Key) of a worker again returns the same claims.",
                 parameters=(op.path_parameter("queue", "The name of the queue."), op.KEY),
                 body="ClaimRequest",
@@ -79,7 +83,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
                 request_id=request_id,
             ),
         )
-        return json_reply(200, {"claims": [render.claim(one) for one in claims]})
+        return reply({"claims": [render.claim(one) for one in claims]})
 
     async def read(request: Request, verb: str) -> tuple[str, Fields, Key | None]:
         token: str = request.path_params["token"]
@@ -99,7 +103,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         fields.errors.check()
         beat = await node.queue.heartbeat(token, progress, key)
         until = format_instant(beat.lease_until)
-        return json_reply(200, {"cancel_requested": beat.cancel_requested, "lease_until": until})
+        return reply({"cancel_requested": beat.cancel_requested, "lease_until": until})
 
     @post(
         "/api/claims/{token:str}/complete",
@@ -111,7 +115,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         outcome = read_result(fields)
         fields.errors.check()
         await node.queue.complete(token, outcome.result, key)
-        return json_reply(200, {})
+        return reply({})
 
     @post(
         "/api/claims/{token:str}/fail",
@@ -124,7 +128,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         fields.errors.check()
         assert outcome.error is not None
         await node.queue.fail(token, outcome.error, outcome.retryable, outcome.retry_after, key)
-        return json_reply(200, {})
+        return reply({})
 
     @post(
         "/api/claims/report",
@@ -134,7 +138,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
                 "reportOutcomes",
                 "workers",
                 "Report many outcomes",
-                {200: op.Response("What became of each.", ref("ReportResults"))},
+                {200: op.Response("What became of each.", ref("ReportResults"), _HEADERS)},
                 description="Each outcome is accepted or refused on its own; the same one again is accepted again.",
                 parameters=(op.KEY,),
                 body="ReportIn",
@@ -162,7 +166,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         for place, answer in zip(places, await node.queue.report(reports), strict=True):
             if answer is not None:
                 results[place] = _refused(problem_of(answer))
-        return json_reply(200, {"results": results})
+        return reply({"results": results})
 
     return [claim, heartbeat, complete, fail, report]
 
@@ -204,7 +208,7 @@ def _documented(id: str, summary: str, schema: str, body: str) -> dict[str, Any]
             id,
             "workers",
             summary,
-            {200: op.Response("Accepted.", ref(schema))},
+            {200: op.Response("Accepted.", ref(schema), _HEADERS)},
             parameters=(_TOKEN, op.KEY),
             body=body,
             body_required=body == "FailIn",

@@ -29,9 +29,9 @@ def etag(revision: int) -> Headers:
     return ((b"etag", b'"r%d"' % revision),)
 
 
-def consistency(token: str | None) -> Headers:
-    """Up to where a reader must be to see the write; nothing was written when there is no token."""
-    return () if token is None else ((b"consistency-token", token.encode()),)
+def consistency(token: str) -> Headers:
+    """Up to where a reader must be to see the write."""
+    return ((b"consistency-token", token.encode()),)
 
 
 def next_link(request: Request, parameters: list[tuple[str, str]], cursor: str | None) -> Headers:

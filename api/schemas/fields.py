@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -19,6 +20,9 @@ Choice = TypeVar("Choice", bound=str)
 
 NOT_YET = "is not supported yet"
 ID_HINT = "must be 1 to 64 letters, digits, dots, dashes or underscores, beginning with a letter or digit"
+
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Errors:
@@ -78,6 +82,14 @@ class Fields:
         """Refuse null."""
         if self.raw(name) is None:
             self.error(name, "is required")
+
+    def label(self, name: str, low: int, high: int, *, required: bool = False) -> str | None:
+        """A string of so many characters that can be shown on a line."""
+        value = self.text(name, low, high, required=required)
+        if value is not None and CONTROL.search(value):
+            self.error(name, "must not hold control characters")
+            return None
+        return value
 
     def text(self, name: str, low: int, high: int, *, required: bool = False) -> str | None:
         """A string of so many characters."""

@@ -33,6 +33,9 @@ ANY: Schema = {"description": "Any JSON."}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 TEXT: Schema = {"type": "string"}
 
+LABEL = r"^[^\x00-\x1f\x7f]*$"
+"""What can be shown on a line."""
+
 
 def ref(name: str) -> Schema:
     """A reference to a component."""

@@ -54,14 +54,18 @@ def read_target(fields: Fields | None, forbidden: Forbidden) -> Target:
 
 def _read_http(fields: Fields, forbidden: Forbidden) -> HttpTarget:
     url = fields.text("url", 1, LONGEST_URL, required=True)
+    empty = fields.raw("expect") == []
+    expect = fields.each("expect", MOST_EXPECTED, _expected)
     if url is not None and (wrong := _wrong_with(url, forbidden)) is not None:
         fields.error("url", wrong)
+    if empty:
+        fields.error("expect", "must name at least one status; left out, it is 200-299")
     return HttpTarget(
         url=url or "",
         method=fields.choice("method", METHODS, "POST"),
         headers=_read_headers(fields),
         body=fields.json("body", PAYLOAD_LIMIT),
-        expect=fields.each("expect", MOST_EXPECTED, _expected) or HttpTarget("").expect,
+        expect=expect or HttpTarget("").expect,
     )
 
 
@@ -156,6 +160,7 @@ SCHEMA: Schema = {
                         ]
                     },
                     MOST_EXPECTED,
+                    minItems=1,
                     description="Statuses that count as success.",
                     examples=[["200-299", 304]],
                 ),

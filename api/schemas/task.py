@@ -11,7 +11,7 @@ from taskscheduler.api.schemas.fields import NOT_YET, Fields
 from taskscheduler.api.schemas.policies import CATCH_UP_SCHEMA, RETRY_SCHEMA, read_catch_up, read_retry
 from taskscheduler.api.schemas.schedule import SCHEMA as SCHEDULE_SCHEMA
 from taskscheduler.api.schemas.schedule import read_schedule
-from taskscheduler.api.schemas.shapes import ANY, DURATION, ID, Schema, array, ref, request, text, whole, words
+from taskscheduler.api.schemas.shapes import ANY, DURATION, ID, LABEL, Schema, array, ref, request, text, whole, words
 from taskscheduler.api.schemas.target import SCHEMA as TARGET_SCHEMA
 from taskscheduler.api.schemas.target import Forbidden, read_target
 from taskscheduler.domain.definition import PAYLOAD_LIMIT, CatchUp, Definition, DefinitionPatch
@@ -44,7 +44,7 @@ def read_new_task(fields: Fields, now: Instant, forbidden: Forbidden, *, in_batc
     task = NewTask(
         task_id,
         Definition(
-            name=fields.text("name", 1, LONGEST_NAME, required=True) or "",
+            name=fields.label("name", 1, LONGEST_NAME, required=True) or "",
             schedule=read_schedule(fields.object("schedule"), now),
             target=read_target(fields.object("target", required=True), forbidden),
             payload=fields.json("payload", PAYLOAD_LIMIT),
@@ -75,7 +75,7 @@ def read_patch(fields: Fields, now: Instant, forbidden: Forbidden, base: Definit
         if name in fields:
             fields.required(name)
     if "name" in fields:
-        given["name"] = fields.text("name", 1, LONGEST_NAME) or ""
+        given["name"] = fields.label("name", 1, LONGEST_NAME) or ""
     if "schedule" in fields:
         given["schedule"] = read_schedule(fields.object("schedule"), now)
     if "target" in fields:
@@ -134,7 +134,7 @@ TAGS_SCHEMA: Schema = {
     "examples": [{"team": "billing"}],
 }
 
-_NAME = text(1, LONGEST_NAME, examples=["Nightly report"])
+_NAME = text(1, LONGEST_NAME, pattern=LABEL, examples=["Nightly report"])
 _OPTIONAL: dict[str, Schema] = {
     "schedule": ref("ScheduleIn"),
     "payload": {**ANY, "description": "Any JSON, at most 256 KiB encoded and nested 64 levels."},

@@ -6,11 +6,12 @@ import msgspec
 
 from taskscheduler.api.schemas.fields import ID_HINT, Fields
 from taskscheduler.api.schemas.policies import LONGEST_ERROR_TYPE
-from taskscheduler.api.schemas.shapes import ANY, DURATION, ID, TEXT, Schema, array, ref, request, text, whole
+from taskscheduler.api.schemas.shapes import ANY, DURATION, ID, LABEL, TEXT, Schema, array, ref, request, text, whole
 from taskscheduler.domain.events import Error
 from taskscheduler.domain.ids import is_id
 from taskscheduler.domain.retry import LARGEST_DELAY
 from taskscheduler.domain.values import HOUR, MINUTE, SECOND, Json, Millis
+from taskscheduler.streams.dispatch.dispatcher import HOLDER
 
 MOST_CLAIMS = 100
 MOST_KINDS = 100
@@ -43,10 +44,17 @@ class Outcome(msgspec.Struct, frozen=True):
     retry_after: Millis | None = None
 
 
+def _worker(fields: Fields) -> str:
+    worker = fields.label("worker", 1, 200, required=True) or ""
+    if worker == HOLDER:
+        fields.error("worker", f"{HOLDER!r} is the name of the server's own dispatch; choose another")
+    return worker
+
+
 def read_claim_request(fields: Fields) -> ClaimRequest:
     """A claim request; errors are collected in `fields.errors`."""
     asked = ClaimRequest(
-        worker=fields.text("worker", 1, 200, required=True) or "",
+        worker=_worker(fields),
         kinds=list(fields.each("kinds", MOST_KINDS, _kind)) or None,
         max=fields.integer("max", 1, MOST_CLAIMS, 1),
         wait=fields.duration("wait", 0, LONGEST_WAIT, 0),
@@ -117,7 +125,7 @@ COMPONENTS: dict[str, Schema] = {
         {"message": {**TEXT, "maxLength": LONGEST_MESSAGE, "description": "Cut at 1,024 characters."}},
     ),
     "ClaimRequest": request(
-        {"worker": text(1, 200, description="Who asks; shown with its attempts.")},
+        {"worker": text(1, 200, pattern=LABEL, description="Who asks; shown with its attempts.")},
         {
             "kinds": array(ID, MOST_KINDS, description="Kinds that the worker handles; all by default."),
             "max": whole(1, MOST_CLAIMS, default=1),

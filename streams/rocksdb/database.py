@@ -121,12 +121,13 @@ class Database:
 
     A `write` survives the end of the process at once, and the loss of power once a later `sync` has returned.
     After a failed write or sync all further ones are refused, and `failed` says why: what the disk holds is unknown
-    until it is read again. `syncs` counts the fsyncs.
+    until it is read again. `damaged` says what could not be read while serving. `syncs` counts the fsyncs.
     """
 
     def __init__(self, path: Path, families: Iterable[str], *, accept_loss: bool = False) -> None:
         self.path = path
         self.failed: str | None = None
+        self.damaged: str | None = None
         self.syncs = 0
         self._closed = False
         self._syncing = False
@@ -251,8 +252,12 @@ class Database:
         return StorageFailed(self.failed)
 
     def unreadable(self, error: Exception) -> Exception:
-        """Why a read failed: the database is closed, or it is damaged."""
-        return StorageFailed(f"{self.path} is closed") if self._closed else refusal(self.path, error)
+        """Why a read failed: the database is closed, or it is damaged; `damaged` says so from then on."""
+        if self._closed:
+            return StorageFailed(f"{self.path} is closed")
+        found = refusal(self.path, error)
+        self.damaged = str(found)
+        return found
 
     def close(self) -> None:
         """Flushes and lets the next process in. A second call does nothing."""

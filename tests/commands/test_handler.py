@@ -107,7 +107,7 @@ async def test_refusals_and_changes_of_nothing_write_nothing(log: MemoryLog) -> 
         with pytest.raises(kind):
             await one.do(command)
     done = await one.do(msg.Resume())
-    assert (done.token, done.decided.events) == (None, ())
+    assert (done.token, done.decided.events) == ("0:1", ())
     with pytest.raises(errors.TaskNotFound):
         await one.do(msg.Cancel(), "other")
     assert len(log.records) == 1

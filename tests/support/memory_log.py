@@ -154,6 +154,10 @@ class Follower:
     def drafted(self, record: Record, before: Task, after: Task) -> None:
         """Folds for itself, so that a draft that differs would show."""
 
+    def token(self, task_id: str) -> str:
+        """As far as folded."""
+        return f"{PARTITION}:{self.position}"
+
     async def caught_up(self, task_id: str) -> None:
         """The read barrier."""
         end = await self.log.end(PARTITION)
