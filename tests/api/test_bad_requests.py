@@ -172,6 +172,8 @@ async def test_an_if_match_that_holds_no_entity_tags_is_malformed(api: httpx.Asy
     ("path", "body", "pointers"),
     [
         (CLAIM, {}, ["/worker"]),
+        (CLAIM, {"worker": "server"}, ["/worker"]),
+        (CLAIM, {"worker": "a\0b", "request_id": "r"}, ["/worker"]),
         (CLAIM, {"worker": "w", "max": 0}, ["/max"]),
         (CLAIM, {"worker": "w", "max": 101}, ["/max"]),
         (CLAIM, {"worker": "w", "wait": "61s"}, ["/wait"]),

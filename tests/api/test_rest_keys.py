@@ -84,3 +84,15 @@ async def test_a_whole_batch_can_be_repeated_under_one_key(api: httpx.AsyncClien
     replies = [await api.post("/api/tasks/batch", json=body, headers={"Idempotency-Key": "k"}) for _ in range(2)]
     assert replies[0].json() == replies[1].json()
     assert len((await api.get("/api/tasks")).json()["items"]) == 2
+
+
+async def test_every_write_says_from_where_it_is_seen(api: httpx.AsyncClient) -> None:
+    key = {"Idempotency-Key": "k"}
+    made = await api.post("/api/tasks", json=GOOD, headers=key)
+    path = made.headers["location"]
+    assert made.headers["consistency-token"] == "0:1"
+    replayed = await api.post("/api/tasks", json=GOOD, headers=key)
+    nothing_new = await api.post(path + "/resume")
+    claims = await api.post("/api/queues/q/claims", json={"worker": "w"})
+    for reply in (replayed, nothing_new, claims):
+        assert reply.headers["consistency-token"] == "0:1"

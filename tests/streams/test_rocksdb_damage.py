@@ -187,6 +187,7 @@ def test_a_flipped_byte_in_a_table_file_is_found_by_verify(tmp_path: Path) -> No
         assert table.name in damage
         with pytest.raises(DataDamaged, match=table.name):
             list(database.family(LOG).scan())
+        assert table.name in (database.damaged or "")
         with pytest.raises(DataDamaged, match=table.name):
             _ = [database.family(LOG).get(number(position)) for position in range(1, 201)]
 
