@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
 
 from taskscheduler.commands.asks import Answer, Ask, Done, Group, Unavailable, Waiting
+from taskscheduler.commands.batch import Deadlines, Decision, waiting_for
 from taskscheduler.commands.ports import DecisionLog, Folded, LogUnavailable, Receipt
 from taskscheduler.domain.decide import Decided, decide
 from taskscheduler.domain.decision import Record, Verdict, stream_of
@@ -47,56 +48,8 @@ VALID_FOR: Millis = 30_000
 """After this a record that arrives late is refused by every reader."""
 
 
-class _Decision:
-    """A record on its way, and who waits for it."""
-
-    __slots__ = ("accepted", "after", "before", "record", "task_id")
-
-    def __init__(self, record: Record, before: Task, after: Task, accepted: list[tuple[Waiting, Decided]]) -> None:
-        self.task_id = before.id
-        self.before = before
-        self.after = after
-        self.record = record
-        self.accepted = accepted
-
-
 _SAFE_TO_REPEAT = (Wake, Renew, Complete, Fail, Lose)
 """Where nothing to do is no refusal: triggers are given again, and holders of attempts ask again."""
-
-
-def _waiting(decisions: list[_Decision]) -> Iterator[Waiting]:
-    return (waiting for decision in decisions for waiting, _ in decision.accepted)
-
-
-class _Deadlines:
-    """Tells who waits for a batch when their time is up, and cancels its task when nobody waits any more."""
-
-    def __init__(self, decisions: list[_Decision], give_up: Callable[[Waiting, Literal["unknown"]], None]) -> None:
-        self._left = list(_waiting(decisions))
-        self._give_up = give_up
-        self._task = asyncio.current_task()
-        self.all_passed = False
-        self._arm()
-
-    def _arm(self) -> None:
-        first = min(waiting.deadline for waiting in self._left)
-        self._timer = asyncio.get_running_loop().call_at(first, self._pass)
-
-    def _pass(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for waiting in self._left:
-            if waiting.deadline <= now:
-                self._give_up(waiting, "unknown")
-        self._left = [waiting for waiting in self._left if waiting.deadline > now]
-        if self._left:
-            self._arm()
-        elif self._task is not None:
-            self.all_passed = True
-            self._task.cancel()
-
-    def stop(self) -> None:
-        """The batch has its verdicts."""
-        self._timer.cancel()
 
 
 class CommandHandler:
@@ -186,7 +139,7 @@ class CommandHandler:
 
     def _decide_pending(self) -> None:
         self._scheduled = False
-        decisions: list[_Decision] = []
+        decisions: list[Decision] = []
         for task_id in self._next():
             waiting = self._wakes.pop(task_id, []) + self._pending.pop(task_id, [])
             decision = self._try_to_decide(task_id, waiting)
@@ -215,7 +168,7 @@ class CommandHandler:
         chosen += itertools.islice(asked, BATCH - len(chosen))
         return chosen
 
-    def _try_to_decide(self, task_id: str, waiting: list[Waiting]) -> _Decision | None:
+    def _try_to_decide(self, task_id: str, waiting: list[Waiting]) -> Decision | None:
         now = asyncio.get_running_loop().time()
         for w in waiting:
             if w.deadline <= now:
@@ -230,7 +183,7 @@ class CommandHandler:
                 self._give_up(w, "none")
             return None
 
-    def _decide(self, task_id: str, waiting: list[Waiting]) -> _Decision | None:
+    def _decide(self, task_id: str, waiting: list[Waiting]) -> Decision | None:
         task = self._folded.state(task_id)
         now = max(self._clock(), task.recorded_at, *[w.ask.due_at for w in waiting])
         if len(waiting) > 1 and len({w.ask.actor for w in waiting if type(w.ask.command) is not Wake}) > 1:
@@ -277,7 +230,7 @@ class CommandHandler:
             events=events,
         )
         after = msgspec.structs.replace(drafted, version=version + 1, recorded_at=now)
-        return _Decision(record, task, after, accepted)
+        return Decision(record, task, after, accepted)
 
     @staticmethod
     def _report(message: str, error: Exception) -> None:
@@ -315,8 +268,8 @@ class CommandHandler:
             return
         self._again(waiting)
 
-    async def _commit(self, decisions: list[_Decision]) -> None:
-        deadlines = _Deadlines(decisions, self._give_up)
+    async def _commit(self, decisions: list[Decision]) -> None:
+        deadlines = Deadlines(decisions, self._give_up)
         try:
             for decision, (receipt, verdict) in zip(decisions, await self._append(decisions), strict=True):
                 self._conclude(decision, receipt, verdict)
@@ -326,7 +279,7 @@ class CommandHandler:
         except Exception as error:
             if not isinstance(error, LogUnavailable):
                 self._report("no verdict on a batch of decisions", error)
-            for waiting in _waiting(decisions):
+            for waiting in waiting_for(decisions):
                 self._give_up(waiting, "unknown")
         finally:
             deadlines.stop()
@@ -335,7 +288,7 @@ class CommandHandler:
             if self._pending or self._wakes:
                 self._schedule()
 
-    async def _append(self, decisions: list[_Decision]) -> list[tuple[Receipt, Verdict]]:
+    async def _append(self, decisions: list[Decision]) -> list[tuple[Receipt, Verdict]]:
         expected = asyncio.ensure_future(self._folded.expect([d.record.record_id for d in decisions]))
         for decision in decisions:
             self._folded.drafted(decision.record, decision.before, decision.after)
@@ -350,7 +303,7 @@ class CommandHandler:
         finally:
             expected.cancel()
 
-    def _conclude(self, decision: _Decision, receipt: Receipt, verdict: Verdict) -> None:
+    def _conclude(self, decision: Decision, receipt: Receipt, verdict: Verdict) -> None:
         if verdict is Verdict.ACCEPTED:
             token = f"{receipt.partition}:{receipt.position}"
             after = decision.after
