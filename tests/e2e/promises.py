@@ -16,6 +16,9 @@ from taskscheduler.streams.replay import refolded_digest
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.rebuild import rebuild
 
+QUIET_SECONDS = 60
+"""Without any attempt for so long, what has not ended never will."""
+
 FINAL = {"completed", "failed", "cancelled"}
 
 
@@ -36,7 +39,7 @@ async def history(load: Load, task_id: str) -> list[dict[str, Any]]:
 
 async def settle(load: Load) -> None:
     """Wait until every one-time task has ended, then cancel the recurring ones."""
-    until = time.monotonic() + 60
+    until, executed = time.monotonic() + QUIET_SECONDS, 0
     for task_id in sorted(load.one_time):
         while True:
             status, task = await load.ask("GET", f"/api/tasks/{task_id}")
@@ -45,6 +48,8 @@ async def settle(load: Load) -> None:
                 break
             if task["status"] == "paused":
                 await load.ask("POST", f"/api/tasks/{task_id}/resume", {}, f"settle-{task_id}")
+            if len(load.executed) > executed:
+                until, executed = time.monotonic() + QUIET_SECONDS, len(load.executed)
             if time.monotonic() > until:
                 raise AssertionError(f"not ended: {task}\n{await history(load, task_id)}")
             await asyncio.sleep(0.02)
