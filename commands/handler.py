@@ -44,6 +44,9 @@ WAKES = 64
 IN_FLIGHT = 4
 """Batches that wait for the log at once."""
 
+GATHER = 0.005
+"""Seconds. While a batch is on its way the next gathers, so that batches grow with the load; but not for longer."""
+
 VALID_FOR: Millis = 30_000
 """After this a record that arrives late is refused by every reader."""
 
@@ -79,7 +82,8 @@ class CommandHandler:
         self._wakes: dict[str, list[Waiting]] = {}
         self._busy: set[str] = set()
         self._in_flight = 0
-        self._scheduled = False
+        self._soon = False
+        self._later: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def handle(
@@ -126,19 +130,27 @@ class CommandHandler:
 
     async def drain(self) -> None:
         """Returns when no decision is on its way."""
-        while self._tasks or self._scheduled:
+        while self._tasks or self._soon or self._later is not None:
             await asyncio.sleep(0)
             if self._tasks:
                 await asyncio.wait(self._tasks)
 
     def _schedule(self) -> None:
-        # One turn of the loop later, so that what arrives in the same turn is decided together.
-        if not self._scheduled and self._in_flight < IN_FLIGHT:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._decide_pending)
+        loop = asyncio.get_running_loop()
+        if self._soon:
+            return
+        if self._in_flight == 0:
+            # One turn of the loop later, so that what arrives in the same turn is decided together.
+            self._soon = True
+            loop.call_soon(self._decide_pending)
+        elif self._in_flight < IN_FLIGHT and self._later is None:
+            self._later = loop.call_later(GATHER, self._decide_pending)
 
     def _decide_pending(self) -> None:
-        self._scheduled = False
+        self._soon = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         decisions: list[Decision] = []
         for task_id in self._next():
             waiting = self._wakes.pop(task_id, []) + self._pending.pop(task_id, [])

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from taskscheduler.commands.handler import VALID_FOR, Ask, CommandHandler, Done, Unavailable
+from taskscheduler.commands.handler import GATHER, VALID_FOR, Ask, CommandHandler, Done, Unavailable
 from taskscheduler.domain import errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
@@ -443,6 +443,7 @@ async def test_a_busy_task_does_not_hold_up_another(log: MemoryLog) -> None:
     await settled()
     assert log.appends == 2
     other = one.start(create(HOURLY), "b")
+    await asyncio.sleep(GATHER)
     await settled()
     assert log.appends == 3
     log.held.set()
