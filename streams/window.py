@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item", bound=tuple[object, ...])
 
-SIZE = 8_192
-"""Rows read from the table at once. Up to four times as many are held."""
+SIZE = 512
+"""Rows read from the table at once, few enough to be no pause. Up to four times as many are held."""
 
 Read = Callable[[int, "Item | None"], "list[Item]"]
 """`read(limit, after)`: the next rows in order, strictly after one (from the start when None)."""
