@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Literal
 
 import msgspec
 
@@ -269,9 +269,9 @@ class CommandHandler:
     def _to_barrier(self, waiting: Waiting) -> None:
         # Another instance may be ahead: what it decided is folded before anybody hears that nothing is to be done.
         waiting.barrier_passed = True
-        self._spawn(self._pass_barrier(waiting))
+        self._spawn(self._when_caught_up(waiting))
 
-    async def _pass_barrier(self, waiting: Waiting) -> None:
+    async def _when_caught_up(self, waiting: Waiting) -> None:
         try:
             async with asyncio.timeout_at(waiting.deadline):
                 await self._folded.caught_up(waiting.ask.task_id)
@@ -328,17 +328,8 @@ class CommandHandler:
         for waiting, _ in decision.accepted:
             if not waiting.answered:
                 self._count(waiting.ask, str(verdict))
-                self._spawn(self._decide_again(waiting))
-
-    async def _decide_again(self, waiting: Waiting) -> None:
-        try:
-            async with asyncio.timeout_at(waiting.deadline):
-                await self._folded.caught_up(waiting.ask.task_id)
-        except (TimeoutError, LogUnavailable):
-            self._give_up(waiting, "none")
-            return
-        waiting.barrier_passed = False
-        self._again(waiting)
+                waiting.barrier_passed = False
+                self._spawn(self._when_caught_up(waiting))
 
     def _again(self, waiting: Waiting) -> None:
         if waiting.answered:
@@ -368,7 +359,7 @@ class CommandHandler:
         if self._observe is not None:
             self._observe(type(ask.command).__name__.lower(), result)
 
-    def _spawn(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -8,7 +8,7 @@ import msgspec
 
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Schedule
-from taskscheduler.domain.values import HOUR, MINUTE, Instant, Json, Millis
+from taskscheduler.domain.values import HOUR, MINUTE, Json, Millis
 
 PAYLOAD_LIMIT = 256 * 1024
 """Bytes of an encoded payload."""
@@ -79,16 +79,3 @@ class DefinitionPatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True)
         """The definition with every given field replaced."""
         given = {f: v for f in self.__struct_fields__ if (v := getattr(self, f)) is not msgspec.UNSET}
         return msgspec.structs.replace(definition, **given) if given else definition
-
-
-__all__ = [
-    "PAYLOAD_LIMIT",
-    "CatchUp",
-    "Definition",
-    "DefinitionPatch",
-    "HttpTarget",
-    "Instant",
-    "NoopTarget",
-    "QueueTarget",
-    "Target",
-]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -58,7 +57,3 @@ class Table(Generic[R]):
     def key(self, row: R) -> Key:
         """The key of a row."""
         return tuple(getattr(row, column.name) for column in self.key_columns)
-
-    def getters(self) -> tuple[Callable[[R], Any], ...]:
-        """One function for each key column."""
-        return tuple(attrgetter(column.name) for column in self.key_columns)

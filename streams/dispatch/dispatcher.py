@@ -116,10 +116,7 @@ class Dispatcher:
             await self._room.wait()
 
     async def _claim(self, taken: Sequence[tuple[Lane, Claimable]]) -> None:
-        asks = [
-            Ask(item.task_id, Claim(item.run_id, HOLDER, f"{self._seed():016x}", LEASE), actor=HOLDER)
-            for _, item in taken
-        ]
+        asks = [claim_of(item, self._seed()) for _, item in taken]
         answers = await self._handler.handle_many(asks)
         for ask, answer in zip(asks, answers, strict=True):
             if isinstance(answer, Done):
@@ -189,6 +186,11 @@ def _taken_away(answer: Answer) -> bool:
 
 def _ask(attempt: Attempted, command: Complete | Fail | Renew | Lose) -> Ask:
     return Ask(attempt.task_id, command, actor=HOLDER)
+
+
+def claim_of(item: Claimable, seed: int) -> Ask:
+    """The server's own claim on a waiting run."""
+    return Ask(item.task_id, Claim(item.run_id, HOLDER, f"{seed:016x}", LEASE), actor=HOLDER)
 
 
 async def give_back_later(

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from taskscheduler.commands.handler import Answer, Ask, CommandHandler, Done, Unavailable
-from taskscheduler.domain.messages import Claim, Complete
+from taskscheduler.domain.messages import Complete
 from taskscheduler.streams.claimable import Claimable, Claimables, Lane
-from taskscheduler.streams.dispatch.dispatcher import HOLDER, LEASE, give_back_later
+from taskscheduler.streams.dispatch.dispatcher import HOLDER, claim_of, give_back_later
 
 GROUP = "noop"
 BATCH = 256
@@ -57,16 +57,15 @@ class NoopDispatcher:
     def _claim(self, taken: Taken) -> None:
         self.active += len(taken)
         self._idle.clear()
-        claims = [Claim(item.run_id, HOLDER, f"{self._seed():016x}", LEASE) for _, item in taken]
-        asks = [Ask(item.task_id, claim, actor=HOLDER) for (_, item), claim in zip(taken, claims, strict=True)]
-        self._handler.submit(asks, partial(self._claimed, taken, claims))
+        asks = [claim_of(item, self._seed()) for _, item in taken]
+        self._handler.submit(asks, partial(self._claimed, taken))
 
-    def _claimed(self, taken: Taken, claims: list[Claim], answers: Sequence[Answer]) -> None:
+    def _claimed(self, taken: Taken, answers: Sequence[Answer]) -> None:
         completes = []
-        for (_, item), claim, answer in zip(taken, claims, answers, strict=True):
+        for (_, item), answer in zip(taken, answers, strict=True):
             if isinstance(answer, Done):
-                number = len(answer.decided.task.runs[item.run_id].attempts)
-                complete = Complete(item.run_id, number, claim.token_hash)
+                attempt = answer.decided.task.runs[item.run_id].attempts[-1]
+                complete = Complete(item.run_id, attempt.number, attempt.token_hash)
                 completes.append(Ask(item.task_id, complete, actor=HOLDER))
         if any(isinstance(answer, Unavailable) for answer in answers):
             self._do_later(give_back_later(self._claimables, taken, answers))

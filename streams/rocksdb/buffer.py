@@ -22,8 +22,7 @@ LAST_KEY = b"\xff" * 64
 class BufferedTable(Generic[T]):
     """A table of rows `bytes -> T` over one column family. Made by `Buffer.table`."""
 
-    def __init__(self, buffer: Buffer, family: Family, encode: Callable[[T], bytes], decode: Callable[[bytes], T]):
-        self._buffer = buffer
+    def __init__(self, family: Family, encode: Callable[[T], bytes], decode: Callable[[bytes], T]):
         self._family = family
         self._encode = encode
         self._decode = decode
@@ -128,7 +127,7 @@ class Buffer:
 
     def table(self, family: str, encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> BufferedTable[T]:
         """A table on a column family of its own."""
-        table = BufferedTable(self, self._database.family(family), encode, decode)
+        table = BufferedTable(self._database.family(family), encode, decode)
         self._tables.append(table)  # type: ignore[arg-type]
         return table
 
