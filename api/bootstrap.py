@@ -201,7 +201,8 @@ class EmbeddedNode:
     async def _remember_past(self) -> None:
         end = await self.log.end(0)
         for entry in await self.log.read(0, max(0, end - RESUMABLE), RESUMABLE):
-            self.hub.remember(entry.position, entry.record)
+            if entry.record is not None:
+                self.hub.remember(entry.position, entry.record)
 
     async def _keep_running(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """A loop that fails is reported and begins again: its work is derived from state, so nothing is lost."""

@@ -26,12 +26,15 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A record as readers of the log see it. Positions of a partition rise by one from 1."""
+    """A record as readers of the log see it. Positions of a partition rise by one from 1.
+
+    `record` is None where what stands there is none that any reader can take: it is passed over.
+    """
 
     partition: int
     position: int
     appended_at: Instant
-    record: Record
+    record: Record | None
 
 
 class DecisionLog(Protocol):

@@ -154,7 +154,7 @@ class Replica:
         if mine.position == 0:
             return
         entries = await self._log.read(self._partition, mine.position - 1, 1)
-        found = entries[0].record.record_id if entries else None
+        found = _name(entries[0]) if entries else None
         if found != mine.record_id:
             raise LogDiverged(
                 f"the log holds {found or 'nothing'} at position {mine.position} where the state was folded from "
@@ -195,6 +195,8 @@ class Replica:
         self._torn = True
         for entry in entries:
             record = entry.record
+            if record is None:
+                continue
             task_id = task_id_of(record.stream)
             kept = store.load(task_id) or Kept(Task(task_id))
             before = kept.task
@@ -218,7 +220,7 @@ class Replica:
             for observer in self._observers:
                 observer.apply(accepted)
         last = entries[-1]
-        self._position = Position(last.position, last.record.record_id)
+        self._position = Position(last.position, _name(last))
         store.set_position(self._position)
         self._torn = False
         for record_id, verdict in verdicts:
@@ -274,3 +276,7 @@ class Replica:
                 self._reached.append((position, future))
             elif not future.done():
                 future.set_result(None)
+
+
+def _name(entry: Entry) -> str:
+    return "" if entry.record is None else entry.record.record_id

@@ -31,14 +31,15 @@ async def rebuild(database: Database, buffer: Buffer, log: DecisionLog, partitio
         while entries := await log.read(partition, position, _BATCH):
             accepted = []
             for entry in entries:
-                task_id = task_id_of(entry.record.stream)
+                record = entry.record
+                if record is None:
+                    continue
+                task_id = task_id_of(record.stream)
                 before = tasks.get(task_id) or Task(task_id)
-                after, verdict = fold(before, entry.record, entry.appended_at)
+                after, verdict = fold(before, record, entry.appended_at)
                 if verdict is Verdict.ACCEPTED:
                     tasks[task_id] = after
-                    accepted.append(
-                        Accepted(entry.partition, entry.position, entry.appended_at, entry.record, before, after)
-                    )
+                    accepted.append(Accepted(entry.partition, entry.position, entry.appended_at, record, before, after))
             projector.apply(accepted)
             position = entries[-1].position
             buffer.flush()

@@ -40,7 +40,7 @@ class MemoryLog:
 
     @property
     def records(self) -> list[Record]:
-        return [entry.record for entry in self.entries]
+        return [entry.record for entry in self.entries if entry.record is not None]
 
     async def append(self, records: Sequence[Record]) -> list[Receipt]:
         """Append, as the switches say."""
@@ -121,10 +121,12 @@ class Follower:
     def step(self, limit: int | None = None) -> None:
         """Fold the next entries."""
         for entry in self.log.entries[self.position :][:limit]:
-            record, task_id = entry.record, task_id_of(entry.record.stream)
+            self.position = entry.position
+            if (record := entry.record) is None:
+                continue
+            task_id = task_id_of(record.stream)
             self.tasks[task_id], verdict = fold(self.state(task_id), record, entry.appended_at)
             self.verdicts.append(verdict)
-            self.position = entry.position
             self._resolve(record.record_id, verdict)
         for position, future in self._waiting:
             if position <= self.position and not future.done():

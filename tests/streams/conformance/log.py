@@ -67,15 +67,17 @@ def accepted(entries: list[Entry]) -> list[Entry]:
     versions: dict[str, int] = {}
     kept: list[Entry] = []
     for entry in entries:
-        version = versions.get(entry.record.stream, 0)
-        if judge(version, entry.record, entry.appended_at) is Verdict.ACCEPTED:
-            versions[entry.record.stream] = version + 1
+        if (record := entry.record) is None:
+            continue
+        version = versions.get(record.stream, 0)
+        if judge(version, record, entry.appended_at) is Verdict.ACCEPTED:
+            versions[record.stream] = version + 1
             kept.append(entry)
     return kept
 
 
 def names(entries: list[Entry]) -> list[str]:
-    return [entry.record.record_id for entry in entries]
+    return [entry.record.record_id for entry in entries if entry.record is not None]
 
 
 async def accepted_names(log: DecisionLog) -> list[str]:
@@ -197,7 +199,7 @@ class LogConformance:
     async def test_the_events_of_a_decision_stay_together(self, opened: OpenedLog) -> None:
         records = [decision(f"task/{number}", 0, events=200, size=50) for number in range(20)]
         await asyncio.gather(*(opened.log.append([record]) for record in records))
-        entries = {entry.record.stream: entry.record for entry in await read_all(opened.log)}
+        entries = {entry.record.stream: entry.record for entry in await read_all(opened.log) if entry.record}
         assert entries == {record.stream: record for record in records}
 
     async def test_many_concurrent_appends_lose_nothing(self, opened: OpenedLog) -> None:
