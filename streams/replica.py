@@ -18,6 +18,7 @@ from taskscheduler.domain import events as ev
 from taskscheduler.domain.decision import FOLD_VERSION, Accepted, Record, Verdict, fold, judge, task_id_of
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant
+from taskscheduler.streams.expectations import Expectations
 from taskscheduler.streams.observer import Observer
 
 BATCH = 1_000
@@ -69,15 +70,6 @@ class LogDiverged(Exception):
     """The log does not hold the record that the replica saw last: it is another log, or was cut."""
 
 
-class _Expectation:
-    __slots__ = ("future", "left", "verdicts")
-
-    def __init__(self, future: asyncio.Future[list[Verdict]], size: int) -> None:
-        self.future = future
-        self.left = size
-        self.verdicts: list[Verdict] = [Verdict.CONFLICT] * size
-
-
 class Replica:
     """Follows one partition of the log. `run` is its loop; everything else is called on the same event loop."""
 
@@ -90,6 +82,7 @@ class Replica:
         partition: int = 0,
         flush_rows: int = 10_000,
         flush_after: float = 0.02,
+        expectations: Expectations | None = None,
     ) -> None:
         self._log = log
         self._store = store
@@ -98,8 +91,7 @@ class Replica:
         self._flush_rows = flush_rows
         self._flush_after = flush_after
         self._position = store.position()
-        self._expected: dict[str, tuple[_Expectation, int]] = {}
-        self._drafts: dict[str, tuple[Task, Task]] = {}
+        self._expectations = Expectations() if expectations is None else expectations
         self._reached: list[tuple[int, asyncio.Future[None]]] = []
         self._flush_timer: asyncio.TimerHandle | None = None
         self._torn = False
@@ -121,16 +113,11 @@ class Replica:
 
     def expect(self, record_ids: Sequence[str]) -> Awaitable[list[Verdict]]:
         """Resolves to the verdicts on the first occurrence of each record."""
-        future: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
-        expectation = _Expectation(future, len(record_ids))
-        for index, record_id in enumerate(record_ids):
-            self._expected[record_id] = (expectation, index)
-        future.add_done_callback(lambda done: self._forget(record_ids) if done.cancelled() else None)
-        return future
+        return self._expectations.expect(record_ids)
 
     def drafted(self, record: Record, before: Task, after: Task) -> None:
         """Spares folding the record once more, if it is accepted on this very state."""
-        self._drafts[record.record_id] = (before, after)
+        self._expectations.drafts[record.record_id] = (before, after)
 
     def token(self, task_id: str) -> str:
         """Up to where the log is folded; a reader that is there sees what this replica does."""
@@ -191,6 +178,7 @@ class Replica:
     def fold(self, entries: Sequence[Entry]) -> None:
         """Fold entries that follow the own position, tell the observers, resolve who waits for verdicts."""
         store, accepted = self._store, []
+        drafts, expected = self._expectations.drafts, self._expectations.expected
         verdicts: list[tuple[str, Verdict]] = []
         self._torn = True
         for entry in entries:
@@ -200,7 +188,7 @@ class Replica:
             task_id = task_id_of(record.stream)
             kept = store.load(task_id) or Kept(Task(task_id))
             before = kept.task
-            draft = self._drafts.pop(record.record_id, None)
+            draft = drafts.pop(record.record_id, None)
             if draft is not None and draft[0] is before:
                 verdict = judge(before.version, record, entry.appended_at)
                 after = draft[1] if verdict is Verdict.ACCEPTED else before
@@ -214,7 +202,7 @@ class Replica:
                 accepted.append(
                     Accepted(entry.partition, entry.position, entry.appended_at, record, before, after, kept.wakeup)
                 )
-            if record.record_id in self._expected:
+            if record.record_id in expected:
                 verdicts.append((record.record_id, verdict))
         if accepted:
             for observer in self._observers:
@@ -224,7 +212,7 @@ class Replica:
         store.set_position(self._position)
         self._torn = False
         for record_id, verdict in verdicts:
-            self._resolve(record_id, verdict)
+            self._expectations.resolve(record_id, verdict)
         if self._reached:
             self._release()
         self._flush_when_due()
@@ -253,21 +241,6 @@ class Replica:
             self.flush()
             return
         self._flush_timer = asyncio.get_running_loop().call_later(self._flush_after, self._flush_unless_busy, asked + 1)
-
-    def _resolve(self, record_id: str, verdict: Verdict) -> None:
-        found = self._expected.pop(record_id, None)
-        if found is None:
-            return
-        expectation, index = found
-        expectation.verdicts[index] = verdict
-        expectation.left -= 1
-        if expectation.left == 0 and not expectation.future.done():
-            expectation.future.set_result(expectation.verdicts)
-
-    def _forget(self, record_ids: Sequence[str]) -> None:
-        for record_id in record_ids:
-            self._drafts.pop(record_id, None)
-            self._expected.pop(record_id, None)
 
     def _release(self) -> None:
         waiting, self._reached = self._reached, []
