@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from taskscheduler.api.durations import format_duration
-from taskscheduler.domain.values import DAY, SECOND, Millis
+from taskscheduler.domain.values import DAY, MINUTE, SECOND, Millis
 
 ENV_PREFIX = "TASKSCHEDULER_"
 
@@ -26,6 +26,9 @@ _SECRET = Meta(extra={"secret": True})
 Profile: TypeAlias = Literal["embedded", "cluster"]
 LogFormat: TypeAlias = Literal["auto", "json", "pretty"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+SaslMechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+Compression: TypeAlias = Literal["none", "gzip"]
+_TopicPrefix: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
 _Keyspace: TypeAlias = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,47}$")]
 
 
@@ -92,8 +95,63 @@ class Kafka(_Group, frozen=True, kw_only=True):
     bootstrap_servers: Annotated[
         tuple[str, ...], Meta(description="Brokers, `host:port`, separated by commas. Cluster profile only.")
     ] = ()
+    topic_prefix: Annotated[
+        _TopicPrefix,
+        Meta(description="What the names of this scheduler's topics begin with: `<prefix>.decisions`, ..."),
+    ] = "taskscheduler"
+    partitions: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_024,
+            description="Partitions of a new log. Can never be changed: a start against another number is refused.",
+        ),
+    ] = 4
+    development: Annotated[
+        bool,
+        Meta(
+            description="Be content with a single copy of the log (replication 1 instead of 3). For trying out: what "
+            "was acknowledged is lost with its one broker."
+        ),
+    ] = False
+    tls: Annotated[bool, Meta(description="Encrypt connections to the brokers and check their certificates.")] = False
+    ca_file: Annotated[
+        Path | None, Meta(description="Certificates to trust, PEM; without it those that the system trusts.")
+    ] = None
+    cert_file: Annotated[
+        Path | None, Meta(description="The client's own certificate, PEM, where brokers ask for one.")
+    ] = None
+    key_file: Annotated[
+        Path | None, Meta(description="Key of the client's certificate, PEM, where it is not in `kafka.cert_file`.")
+    ] = None
+    key_password: Annotated[str | None, _SECRET, Meta(description="Password of the key.")] = None
+    sasl_mechanism: Annotated[
+        SaslMechanism, Meta(description="How a user proves who it is: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.")
+    ] = "SCRAM-SHA-512"
     username: Annotated[str | None, Meta(description="User for SASL. Cluster profile only.")] = None
     password: Annotated[str | None, _SECRET, Meta(description="Password for SASL. Cluster profile only.")] = None
+    append_timeout: Annotated[
+        Millis,
+        _POSITIVE_DURATION,
+        Meta(description="How long a decision may take onto the log before its request is answered with 503."),
+    ] = 5 * SECOND
+    request_timeout: Annotated[
+        Millis,
+        _POSITIVE_DURATION,
+        Meta(description="How long a broker may take to answer before the connection is given up and made anew."),
+    ] = 10 * SECOND
+    retry_backoff: Annotated[
+        Millis, _POSITIVE_DURATION, Meta(description="Pause before a request that failed is sent again.")
+    ] = 100
+    metadata_max_age: Annotated[
+        Millis, _POSITIVE_DURATION, Meta(description="How long to go on without asking which broker leads what.")
+    ] = 5 * MINUTE
+    connections_max_idle: Annotated[
+        Millis, _POSITIVE_DURATION, Meta(description="After this a connection that nobody uses is closed.")
+    ] = 9 * MINUTE
+    compression: Annotated[
+        Compression, Meta(description="`none` or `gzip`, for each batch of decisions: less on disk, more to compute.")
+    ] = "none"
 
 
 class Cassandra(_Group, frozen=True, kw_only=True):
