@@ -1,0 +1,121 @@
+"""From settings to what aiokafka's clients take: addresses, TLS, SASL, timeouts."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from pathlib import Path
+from typing import Any, Protocol
+
+from aiokafka.errors import KafkaError
+
+from taskscheduler.domain.values import Millis
+from taskscheduler.streams.kafka.refusals import KafkaRefused
+
+CLIENT_ID = "taskscheduler"
+
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it repeats each failed attempt; health and metrics tell once
+
+
+class KafkaSettings(Protocol):
+    """What the clients are told; the `kafka` group of the settings has it. Times are milliseconds."""
+
+    @property
+    def bootstrap_servers(self) -> tuple[str, ...]: ...
+    @property
+    def topic_prefix(self) -> str: ...
+    @property
+    def partitions(self) -> int: ...
+    @property
+    def development(self) -> bool: ...
+    @property
+    def tls(self) -> bool: ...
+    @property
+    def ca_file(self) -> Path | None: ...
+    @property
+    def cert_file(self) -> Path | None: ...
+    @property
+    def key_file(self) -> Path | None: ...
+    @property
+    def key_password(self) -> str | None: ...
+    @property
+    def sasl_mechanism(self) -> str: ...
+    @property
+    def username(self) -> str | None: ...
+    @property
+    def password(self) -> str | None: ...
+    @property
+    def append_timeout(self) -> Millis: ...
+    @property
+    def request_timeout(self) -> Millis: ...
+    @property
+    def retry_backoff(self) -> Millis: ...
+    @property
+    def metadata_max_age(self) -> Millis: ...
+    @property
+    def connections_max_idle(self) -> Millis: ...
+    @property
+    def compression(self) -> str: ...
+
+
+def client_options(settings: KafkaSettings, client_id: str = CLIENT_ID) -> dict[str, Any]:
+    """The arguments that every aiokafka client takes. Raises KafkaRefused when the settings do not fit together."""
+    if not settings.bootstrap_servers:
+        raise KafkaRefused("kafka.bootstrap_servers: name at least one broker, such as 127.0.0.1:9092")
+    if (settings.username is None) != (settings.password is None):
+        missing = "password" if settings.password is None else "username"
+        raise KafkaRefused(f"kafka.{missing}: needed too; SASL takes a user and a password")
+    sasl = settings.username is not None
+    options: dict[str, Any] = {
+        "bootstrap_servers": list(settings.bootstrap_servers),
+        "client_id": client_id,
+        "request_timeout_ms": settings.request_timeout,
+        "retry_backoff_ms": settings.retry_backoff,
+        "metadata_max_age_ms": settings.metadata_max_age,
+        "connections_max_idle_ms": settings.connections_max_idle,
+        "security_protocol": f"SASL_{_transport(settings)}" if sasl else _transport(settings),
+    }
+    if settings.tls:
+        options["ssl_context"] = _tls(settings)
+    if sasl:
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.username
+        options["sasl_plain_password"] = settings.password
+    return options
+
+
+def why(error: BaseException) -> str:
+    """What went wrong, in words that name no setting's value."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, KafkaError):
+        description = " ".join(getattr(error, "description", "").split())
+        return f"{type(error).__name__}: {description}" if description else type(error).__name__
+    return type(error).__name__
+
+
+def _transport(settings: KafkaSettings) -> str:
+    return "SSL" if settings.tls else "PLAINTEXT"
+
+
+def _tls(settings: KafkaSettings) -> ssl.SSLContext:
+    named = {"ca_file": settings.ca_file, "cert_file": settings.cert_file, "key_file": settings.key_file}
+    for name, path in named.items():
+        if path is not None and not path.is_file():
+            raise KafkaRefused(f"kafka.{name}: there is no file {str(path)!r}")
+    if settings.key_file is not None and settings.cert_file is None:
+        raise KafkaRefused("kafka.cert_file: needed too; kafka.key_file is the key of a certificate")
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise KafkaRefused(f"kafka.ca_file: cannot be used: {type(error).__name__}") from None
+    if settings.cert_file is not None:
+        # An empty password instead of none: OpenSSL would ask for one on the terminal.
+        password = settings.key_password or ""
+        try:
+            context.load_cert_chain(settings.cert_file, settings.key_file, password)
+        except (OSError, ssl.SSLError) as error:
+            raise KafkaRefused(
+                f"kafka.cert_file: certificate, key and kafka.key_password do not fit together: {type(error).__name__}"
+            ) from None
+    return context
