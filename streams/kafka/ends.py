@@ -1,0 +1,67 @@
+"""Where the partitions end: one request for all who ask while another is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from taskscheduler.commands.ports import LogUnavailable
+from taskscheduler.streams.kafka.client_options import KafkaSettings, why
+from taskscheduler.streams.kafka.feed import consumer_options
+
+
+class Ends:
+    """Has a connection of its own: brokers answer a connection in order, and a fetch waits for what is to come."""
+
+    def __init__(self, settings: KafkaSettings, topic: str, partitions: int) -> None:
+        self._places = [TopicPartition(topic, partition) for partition in range(partitions)]
+        self._options = consumer_options(settings)
+        self._bound = settings.append_timeout / 1000
+        self._consumer: Any = None
+        self._running: asyncio.Task[list[int]] | None = None
+        self._queued: asyncio.Task[list[int]] | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises KafkaError."""
+        self._consumer = AIOKafkaConsumer(**self._options)
+        await self._consumer.start()
+
+    async def close(self) -> None:
+        """Closes the connection; who still asks is told LogUnavailable."""
+        for task in (self._running, self._queued):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, LogUnavailable):
+                    await task
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def ask(self) -> list[int]:
+        """By partition the position of the last entry that was there at the call or later. Raises LogUnavailable."""
+        if self._queued is None:
+            self._queued = asyncio.get_running_loop().create_task(self._ask(self._running))
+        asked = self._queued
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            if asked.cancelled():
+                raise LogUnavailable("the log is closed") from None
+            raise
+
+    async def _ask(self, before: asyncio.Task[list[int]] | None) -> list[int]:
+        # A request that is under way may have been answered already: who asks now waits for the next.
+        if before is not None:
+            await asyncio.wait([before])
+        self._running, self._queued = self._queued, None
+        try:
+            async with asyncio.timeout(self._bound):
+                ends = await self._consumer.end_offsets(self._places)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise LogUnavailable(f"Kafka does not say where the log ends: {why(error)}") from None
+        finally:
+            self._running = None
+        return [ends[place] - 1 for place in self._places]
