@@ -1,31 +1,24 @@
-"""Shared by all tests: what happens to those that need a cluster, and reports that can be sent on."""
+"""Shared by all tests: servers, what happens where they cannot run, and reports that can be sent on."""
 
-import importlib.util
 import os
-import shutil
 from collections.abc import Generator
 
 import pytest
 
-REQUIRED = os.environ.get("TASKSCHEDULER_TEST_CLUSTER") == "required"
-SKIPPED = "cluster tests need "
+from tests.support import engines
+from tests.support.engines import cassandra, flink, kafka, own_cassandra, own_flink, own_kafka
 
-
-def missing_for_cluster() -> list[str]:
-    """Name what this machine lacks to run the cluster tests."""
-    packages = {"aiokafka": "aiokafka", "cassandra": "cassandra-driver", "pyflink": "apache-flink"}
-    missing = [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
-    return missing if shutil.which("java") else ["java", *missing]
+__all__ = ["cassandra", "flink", "kafka", "own_cassandra", "own_flink", "own_kafka"]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("cluster") is None:
-        return
-    if missing := missing_for_cluster():
-        reason = SKIPPED + ", ".join(missing)
-        if REQUIRED:
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+    if item.get_closest_marker("cluster") is not None:
+        engines.require()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        engines.stop_shared(session.config)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -38,8 +31,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    skipped = [reason for reason in reasons if SKIPPED in reason]
+    skipped = [reason for reason in reasons if engines.SKIPPED in reason]
     if skipped:
-        lacking = skipped[0].split(SKIPPED, 1)[1].rstrip("')")
+        lacking = skipped[0].split(engines.SKIPPED, 1)[1].rstrip("')")
         terminalreporter.section("cluster")
         terminalreporter.line(f"{len(skipped)} cluster tests were SKIPPED: this machine lacks {lacking}")

@@ -1,0 +1,199 @@
+"""Real servers for tests: one of each per session, shared by all its workers, and others that a test may ill-treat.
+
+`kafka` is the bootstrap servers and `cassandra` a contact point, both `host:port`; `flink` is a session cluster with
+one TaskManager of four slots. Nothing may stop or pause these: others use them at the same time. `own_kafka`,
+`own_cassandra` and `own_flink` are made for one module; their `Process`es can be killed, paused, resumed, stopped, and
+started again on the same ports and data.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import pytest
+
+from taskscheduler.api.local_cluster import cassandra as cassandra_server
+from taskscheduler.api.local_cluster import flink as flink_server
+from taskscheduler.api.local_cluster import jars, java
+from taskscheduler.api.local_cluster import kafka as kafka_server
+from taskscheduler.api.local_cluster.errors import ClusterError
+from taskscheduler.api.local_cluster.handle import Handle
+from taskscheduler.api.local_cluster.process import Process, free_ports
+
+REQUIRED = os.environ.get("TASKSCHEDULER_TEST_CLUSTER") == "required"
+SKIPPED = "cluster tests need "
+PACKAGES = {"aiokafka": "aiokafka", "cassandra": "cassandra-driver", "pyflink": "apache-flink"}
+_SHARED = "engines"
+
+
+def missing() -> list[str]:
+    """What this machine lacks to run the cluster tests."""
+    lacking = [name for module, name in PACKAGES.items() if find_spec(module) is None]
+    try:
+        java.find()
+    except ClusterError as error:
+        lacking.insert(0, f"Java ({error})")
+    if shutil.which("mvn") is None and not all(bundle.folder().exists() for bundle in jars.BUNDLES):
+        lacking.insert(0, "Maven")
+    return lacking
+
+
+def require() -> None:
+    """Skip the test, or fail it where the cluster is required, when something is missing."""
+    if lacking := missing():
+        reason = SKIPPED + ", ".join(lacking)
+        if REQUIRED:
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+class Server(msgspec.Struct, frozen=True):
+    """Kafka or Cassandra, and where it listens, as `host:port`."""
+
+    process: Process
+    address: str
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """What to start, in this order."""
+        return (self.process,)
+
+
+class Flink(msgspec.Struct, frozen=True):
+    """A Flink session cluster. `session` knows its REST interface (`url`), its FLINK_HOME (`home`) and its data."""
+
+    session: flink_server.Session
+    job_manager: Process
+    task_manager: Process
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """What to start, in this order."""
+        return self.job_manager, self.task_manager
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a process that submits jobs, by `session.home/bin/flink run -py …` or by pyflink."""
+        return {**os.environ, **self.session.environment()}
+
+
+E = TypeVar("E", Server, Flink)
+
+
+def _kafka(folder: Path, client: int, controller: int) -> Server:
+    return Server(kafka_server.broker(folder, client=client, controller=controller), f"127.0.0.1:{client}")
+
+
+def _cassandra(folder: Path, cql: int, storage: int) -> Server:
+    return Server(cassandra_server.node(folder, cql=cql, storage=storage), f"127.0.0.1:{cql}")
+
+
+def _flink(folder: Path, rest: int, rpc: int) -> Flink:
+    session = flink_server.Session(folder=folder, rest=rest, rpc=rpc)
+    return Flink(session, session.job_manager(), session.task_manager())
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The bootstrap servers of a real broker that all tests share: use topics and groups of your own."""
+    return _shared(tmp_path_factory, _kafka).address
+
+
+@pytest.fixture(scope="session")
+def cassandra(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The contact point of a real node that all tests share: use keyspaces of your own."""
+    return _shared(tmp_path_factory, _cassandra).address
+
+
+@pytest.fixture(scope="session")
+def flink(tmp_path_factory: pytest.TempPathFactory) -> Flink:
+    """A real session cluster that all tests share: cancel the jobs you submit."""
+    return _shared(tmp_path_factory, _flink)
+
+
+@pytest.fixture(scope="module")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A broker that this module may ill-treat."""
+    with _own(tmp_path_factory, _kafka) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def own_cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A node that this module may ill-treat."""
+    with _own(tmp_path_factory, _cassandra) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def own_flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flink]:
+    """A session cluster that this module may ill-treat."""
+    with _own(tmp_path_factory, _flink) as cluster:
+        yield cluster
+
+
+def stop_shared(config: pytest.Config) -> None:
+    """End what the tests of this session shared; to be called once, when all have ended."""
+    _end(config._tmp_path_factory.getbasetemp() / _SHARED)  # type: ignore[attr-defined]
+
+
+def _shared(factory: pytest.TempPathFactory, build: Callable[[Path, int, int], E]) -> E:
+    """The engine of this session, started by the first who asks."""
+    require()
+    base = factory.getbasetemp()
+    worker = "PYTEST_XDIST_WORKER" in os.environ
+    root = (base.parent if worker else base) / _SHARED
+    root.mkdir(exist_ok=True)
+    folder = root / build.__name__.strip("_")
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (root / "session").write_text(str(os.getppid() if worker else os.getpid()))
+        known = folder.with_suffix(".ports")
+        if not known.exists():
+            _sweep(root)
+            known.write_text(json.dumps(free_ports(2)))
+        engine = build(folder, *json.loads(known.read_text()))
+        _start(engine)
+    return engine
+
+
+@contextmanager
+def _own(factory: pytest.TempPathFactory, build: Callable[[Path, int, int], E]) -> Iterator[E]:
+    require()
+    folder = factory.mktemp(build.__name__.strip("_"))
+    try:
+        engine = build(folder, *free_ports(2))
+        _start(engine)
+        yield engine
+    finally:
+        _end(folder)
+
+
+def _start(engine: Server | Flink) -> None:
+    for process in engine.processes:
+        process.launch()
+    for process in engine.processes:
+        process.wait()
+
+
+def _end(root: Path) -> None:
+    """Kill what runs under a folder, and remove the folder: nobody will read its data again."""
+    for file in root.rglob("pid"):
+        Handle(folder=file.parent).kill()
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _sweep(root: Path) -> None:
+    """End what sessions have left behind that were killed themselves."""
+    for other in root.parent.parent.glob(f"pytest-*/{_SHARED}"):
+        with suppress(OSError, ValueError):
+            if not Path("/proc", (other / "session").read_text()).exists():
+                _end(other)
