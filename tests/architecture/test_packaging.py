@@ -30,7 +30,7 @@ for name in sys.argv[1:]:
     print(name, importlib.import_module(name).__file__)
 """
 LINT = "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports(no_cache=True))"
-MACHINE_PATH = re.compile(r"(?<![\w.-])/(?:root|work|home/\w+|Users/\w+|opt/wheels)\b")
+MACHINE_PATH = re.compile(r"(?<![\w.<-])/(?:root|work|home/\w+|Users/\w+|opt/wheels)\b")
 REGISTRY_HOST = re.compile(r"pypi\.org|pythonhosted\.org|repo1\.maven|repo\.maven")
 
 
