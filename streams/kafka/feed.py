@@ -21,9 +21,18 @@ _POLL = 1_000
 """Milliseconds. How long one call of the consumer waits; whatever comes ends it."""
 
 
+_FETCH = 100
+"""Milliseconds. A fetch that finds nothing ends after this: one partition more can only be asked for in the next."""
+
+
 def consumer_options(settings: KafkaSettings) -> dict[str, Any]:
     """For readers of the log: they keep their own positions, and one that is not there is an error."""
-    return {**client_options(settings), "auto_offset_reset": "none", "enable_auto_commit": False}
+    return {
+        **client_options(settings),
+        "auto_offset_reset": "none",
+        "enable_auto_commit": False,
+        "fetch_max_wait_ms": _FETCH,
+    }
 
 
 def out_of_range(topic: str, partition: int, position: int) -> LogOutOfRange:

@@ -1,7 +1,8 @@
 """What every DecisionLog does, as a reader that folds sees it.
 
 A log may refuse a record at the door (`position` None) or append it and leave the refusal to its readers: the tests
-ask only what the readers accept. Subclasses give the fixture `opened`.
+ask only what the readers accept. Order holds within a partition. Subclasses give the fixture `opened`, and say how many
+`partitions` the log has.
 """
 
 from __future__ import annotations
@@ -80,10 +81,6 @@ def names(entries: list[Entry]) -> list[str]:
     return [entry.record.record_id for entry in entries if entry.record is not None]
 
 
-async def accepted_names(log: DecisionLog) -> list[str]:
-    return names(accepted(await read_all(log)))
-
-
 def check_refusals(receipts: list[Receipt], kept: list[Entry], verdict: Verdict) -> None:
     """A record that the log refused itself must be refused for the very reason that its readers would give."""
     positions = {entry.position for entry in kept}
@@ -94,11 +91,22 @@ def check_refusals(receipts: list[Receipt], kept: list[Entry], verdict: Verdict)
 
 
 class LogConformance:
-    """Run by every backend, on a log with one partition."""
+    """Run by every backend."""
+
+    partitions = 1
+
+    async def entries(self, opened: OpenedLog, chunk: int = 1000) -> list[Entry]:
+        """Everything on the log, one partition after the other."""
+        found = [await read_all(opened.log, partition, chunk) for partition in range(self.partitions)]
+        return [entry for entries in found for entry in entries]
+
+    async def accepted_names(self, opened: OpenedLog) -> list[str]:
+        return names(accepted(await self.entries(opened)))
 
     async def test_an_empty_log_ends_at_zero(self, opened: OpenedLog) -> None:
-        assert await opened.log.end(0) == 0
-        assert await opened.log.read(0, 0, 10) == []
+        for partition in range(self.partitions):
+            assert await opened.log.end(partition) == 0
+            assert await opened.log.read(partition, 0, 10) == []
 
     async def test_records_are_read_as_they_were_appended(self, opened: OpenedLog) -> None:
         facts = (
@@ -135,20 +143,34 @@ class LogConformance:
     async def test_positions_rise_by_one_from_one(self, opened: OpenedLog) -> None:
         for start in range(0, 30, 3):
             await opened.log.append([decision(f"task/{number}", 0) for number in range(start, start + 3)])
-        entries = await read_all(opened.log)
-        assert [entry.position for entry in entries] == list(range(1, 31))
-        assert names(entries) == [f"task/{number}@0" for number in range(30)]
+        expected: dict[int, list[str]] = {partition: [] for partition in range(self.partitions)}
+        for number in range(30):
+            expected[opened.log.partition_of(f"task/{number}")].append(f"task/{number}@0")
+        for partition, there in expected.items():
+            entries = await read_all(opened.log, partition)
+            assert [entry.position for entry in entries] == list(range(1, len(there) + 1))
+            assert {entry.partition for entry in entries} <= {partition}
+            assert names(entries) == there
+
+    async def test_receipts_name_the_places_of_their_records(self, opened: OpenedLog) -> None:
+        records = [decision(f"task/{number}", 0) for number in range(40)]
+        receipts = await opened.log.append(records)
+        entries = {(entry.partition, entry.position): entry for entry in await self.entries(opened)}
+        for record, receipt in zip(records, receipts, strict=True):
+            assert receipt.position is not None
+            entry = entries[receipt.partition, receipt.position]
+            assert (entry.record, entry.appended_at) == (record, receipt.appended_at)
 
     async def test_of_two_on_the_same_version_the_first_is_accepted(self, opened: OpenedLog) -> None:
         receipts = await opened.log.append([decision("task/a", 0, name="first")])
         receipts += await opened.log.append([decision("task/a", 0, name="second")])
-        kept = accepted(await read_all(opened.log))
+        kept = accepted(await self.entries(opened))
         assert names(kept) == ["first"]
         check_refusals(receipts, kept, Verdict.CONFLICT)
 
     async def test_of_two_in_one_append_the_first_is_accepted(self, opened: OpenedLog) -> None:
         receipts = await opened.log.append([decision("task/a", 0, name=name) for name in ("first", "second")])
-        kept = accepted(await read_all(opened.log))
+        kept = accepted(await self.entries(opened))
         assert names(kept) == ["first"]
         check_refusals(receipts, kept, Verdict.CONFLICT)
 
@@ -156,29 +178,29 @@ class LogConformance:
         for version in range(5):
             racing = [decision("task/a", version, name=f"{version}/{number}") for number in range(40)]
             answers = await asyncio.gather(*(opened.log.append([record]) for record in racing))
-            kept = accepted(await read_all(opened.log))
+            kept = accepted(await self.entries(opened))
             assert len(kept) == version + 1
             check_refusals([receipt for [receipt] in answers], kept, Verdict.CONFLICT)
-        assert [name.split("/")[0] for name in await accepted_names(opened.log)] == list("01234")
+        assert [name.split("/")[0] for name in await self.accepted_names(opened)] == list("01234")
 
     async def test_a_version_from_the_future_is_refused(self, opened: OpenedLog) -> None:
         receipts = await opened.log.append([decision("task/a", 1)])
-        kept = accepted(await read_all(opened.log))
+        kept = accepted(await self.entries(opened))
         assert kept == []
         check_refusals(receipts, kept, Verdict.CONFLICT)
 
     async def test_a_chain_in_one_append_is_accepted_whole(self, opened: OpenedLog) -> None:
         await opened.log.append([decision("task/a", version) for version in range(50)])
-        assert await accepted_names(opened.log) == [f"task/a@{version}" for version in range(50)]
+        assert await self.accepted_names(opened) == [f"task/a@{version}" for version in range(50)]
 
     async def test_a_chain_of_appends_under_way_is_accepted_whole(self, opened: OpenedLog) -> None:
         await asyncio.gather(*(opened.log.append([decision("task/a", version)]) for version in range(50)))
-        assert await accepted_names(opened.log) == [f"task/a@{version}" for version in range(50)]
+        assert await self.accepted_names(opened) == [f"task/a@{version}" for version in range(50)]
 
     async def test_a_refused_record_leaves_the_others_of_its_append(self, opened: OpenedLog) -> None:
         await opened.log.append([decision("task/b", 0)])
         await opened.log.append([decision("task/a", 0), decision("task/b", 0, name="stale"), decision("task/c", 0)])
-        assert await accepted_names(opened.log) == ["task/b@0", "task/a@0", "task/c@0"]
+        assert sorted(await self.accepted_names(opened)) == ["task/a@0", "task/b@0", "task/c@0"]
 
     @pytest.mark.parametrize("apart", [True, False])
     async def test_a_repeated_record_is_accepted_once(self, opened: OpenedLog, apart: bool) -> None:
@@ -186,20 +208,20 @@ class LogConformance:
         for records in [[record], [record]] if apart else [[record, record]]:
             await opened.log.append(records)
         await opened.log.append([decision("task/a", 1)])
-        assert await accepted_names(opened.log) == ["task/a@0", "task/a@1"]
+        assert await self.accepted_names(opened) == ["task/a@0", "task/a@1"]
 
     async def test_a_record_that_came_too_late_is_refused(self, opened: OpenedLog) -> None:
         receipts = await opened.log.append([decision("task/a", 0, name="late", valid_until=LONG_AGO)])
-        kept = accepted(await read_all(opened.log))
+        kept = accepted(await self.entries(opened))
         assert kept == []
         check_refusals(receipts, kept, Verdict.EXPIRED)
         await opened.log.append([decision("task/a", 0, name="in time", valid_until=FAR_AHEAD)])
-        assert await accepted_names(opened.log) == ["in time"]
+        assert await self.accepted_names(opened) == ["in time"]
 
     async def test_the_events_of_a_decision_stay_together(self, opened: OpenedLog) -> None:
         records = [decision(f"task/{number}", 0, events=200, size=50) for number in range(20)]
         await asyncio.gather(*(opened.log.append([record]) for record in records))
-        entries = {entry.record.stream: entry.record for entry in await read_all(opened.log) if entry.record}
+        entries = {entry.record.stream: entry.record for entry in await self.entries(opened) if entry.record}
         assert entries == {record.stream: record for record in records}
 
     async def test_many_concurrent_appends_lose_nothing(self, opened: OpenedLog) -> None:
@@ -212,13 +234,13 @@ class LogConformance:
             return told
 
         told = await asyncio.gather(*(writer(number) for number in range(25)))
-        kept = await accepted_names(opened.log)
+        kept = await self.accepted_names(opened)
         assert sorted(kept) == sorted(name for names in told for name in names)
         assert len(kept) == 25 * 20 * 3
 
     async def test_no_append_is_nothing(self, opened: OpenedLog) -> None:
         assert await opened.log.append([]) == []
-        assert await opened.log.end(0) == 0
+        assert [await opened.log.end(partition) for partition in range(self.partitions)] == [0] * self.partitions
 
     @pytest.mark.parametrize(
         ("after", "limit", "expected"),
@@ -227,48 +249,58 @@ class LogConformance:
     async def test_reading_keeps_to_its_bounds(
         self, opened: OpenedLog, after: int, limit: int, expected: list[int]
     ) -> None:
-        await opened.log.append([decision(f"task/{number}", 0) for number in range(10)])
-        assert [entry.position for entry in await opened.log.read(0, after, limit)] == expected
+        await opened.log.append([decision("task/a", version) for version in range(10)])
+        there = opened.log.partition_of("task/a")
+        assert [entry.position for entry in await opened.log.read(there, after, limit)] == expected
         await opened.reopen()
-        assert [entry.position for entry in await opened.log.read(0, after, limit)] == expected
+        assert [entry.position for entry in await opened.log.read(there, after, limit)] == expected
+
+    async def test_reading_begins_anywhere(self, opened: OpenedLog) -> None:
+        await opened.log.append([decision("task/a", version) for version in range(10)])
+        there = opened.log.partition_of("task/a")
+        for after in (9, 3, 0, 7, 4, 5, 0):
+            assert [entry.position for entry in await opened.log.read(there, after, 3)] == [
+                position for position in range(after + 1, after + 4) if position <= 10
+            ]
 
     @pytest.mark.parametrize("chunk", [1, 7, 1000])
     async def test_every_reader_sees_the_same(self, opened: OpenedLog, chunk: int) -> None:
         for start in range(0, 40, 4):
             await opened.log.append([decision(f"task/{number % 6}", number // 6) for number in range(start, start + 4)])
-        assert await read_all(opened.log, chunk=chunk) == await read_all(opened.log, chunk=13)
+        assert await self.entries(opened, chunk) == await self.entries(opened, 13)
 
     async def test_waiting_ends_with_the_next_entry_and_no_sooner(self, opened: OpenedLog) -> None:
         await opened.log.append([decision("task/a", 0)])
-        await opened.log.wait(0, 0)
-        waiting = [asyncio.ensure_future(opened.log.wait(0, 1)) for _ in range(3)]
-        further = asyncio.ensure_future(opened.log.wait(0, 2))
+        there = opened.log.partition_of("task/a")
+        await opened.log.wait(there, 0)
+        waiting = [asyncio.ensure_future(opened.log.wait(there, 1)) for _ in range(3)]
+        further = asyncio.ensure_future(opened.log.wait(there, 2))
         await asyncio.wait([*waiting, further], timeout=0.05)
         assert not any(task.done() for task in waiting)
-        await opened.log.append([decision("task/b", 0)])
+        await opened.log.append([decision("task/a", 1)])
         await asyncio.wait_for(asyncio.gather(*waiting), 10)
-        assert [entry.position for entry in await opened.log.read(0, 1, 10)] == [2]
+        assert [entry.position for entry in await opened.log.read(there, 1, 10)] == [2]
         assert not further.done()
-        await opened.log.append([decision("task/c", 0)])
+        await opened.log.append([decision("task/a", 2)])
         await asyncio.wait_for(further, 10)
 
     async def test_the_instants_of_appends_never_fall(self, opened: OpenedLog) -> None:
         receipts = [(await opened.log.append([decision("task/a", version)]))[0] for version in range(10)]
-        instants = [entry.appended_at for entry in await read_all(opened.log)]
+        instants = [entry.appended_at for entry in await self.entries(opened)]
         assert instants == sorted(instants)
         assert instants == [receipt.appended_at for receipt in receipts]
 
     async def test_it_is_the_same_after_reopening_and_goes_on(self, opened: OpenedLog) -> None:
         for version in range(5):
             await opened.log.append([decision(f"task/{number}", version) for number in range(5)])
-        before = await read_all(opened.log)
+        before = await self.entries(opened)
         for _ in range(3):
             await opened.reopen()
-            assert await read_all(opened.log) == before
+            assert await self.entries(opened) == before
         await opened.log.append([decision("task/0", 4, name="stale"), decision("task/0", 5, name="next")])
-        after = accepted(await read_all(opened.log))
-        assert after[:25] == before
-        assert names(after[25:]) == ["next"]
+        after = accepted(await self.entries(opened))
+        assert [entry for entry in after if names([entry]) != ["next"]] == before
+        assert names(after).count("next") == 1
 
     async def test_a_cancelled_append_lands_or_not_and_harms_no_other(self, opened: OpenedLog) -> None:
         cancelled = asyncio.ensure_future(opened.log.append([decision("task/a", 0)]))
@@ -277,6 +309,6 @@ class LogConformance:
         cancelled.cancel()
         await kept
         await opened.log.append([decision("task/c", 0)])
-        found = set(await accepted_names(opened.log))
+        found = set(await self.accepted_names(opened))
         assert found >= {"task/b@0", "task/c@0"}
         assert found <= {"task/a@0", "task/b@0", "task/c@0"}
