@@ -28,6 +28,7 @@ LogFormat: TypeAlias = Literal["auto", "json", "pretty"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 SaslMechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 Compression: TypeAlias = Literal["none", "gzip"]
+Consistency: TypeAlias = Literal["LOCAL_QUORUM", "LOCAL_ONE", "ONE", "QUORUM", "ALL"]
 _TopicPrefix: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
 _Keyspace: TypeAlias = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,47}$")]
 
@@ -160,11 +161,51 @@ class Cassandra(_Group, frozen=True, kw_only=True):
     contact_points: Annotated[
         tuple[str, ...], Meta(description="Nodes, `host` or `host:port`, separated by commas. Cluster profile only.")
     ] = ()
-    keyspace: Annotated[_Keyspace, Meta(description="Keyspace of the read models. Cluster profile only.")] = (
-        "taskscheduler"
-    )
+    keyspace: Annotated[
+        _Keyspace,
+        Meta(description="Keyspace of the read models; made at the first start unless it is there. One per log."),
+    ] = "taskscheduler"
+    local_datacenter: Annotated[
+        str | None, Meta(min_length=1, description="Datacenter to ask; without it that of the first node reached.")
+    ] = None
+    replication: Annotated[
+        int,
+        Meta(ge=1, le=9, description="Copies in the local datacenter, when the keyspace is made. 1 is for trying out."),
+    ] = 3
+    consistency: Annotated[
+        Consistency,
+        Meta(
+            description="How many copies answer each read and write: `LOCAL_QUORUM`, `LOCAL_ONE`, `ONE`, `QUORUM` or "
+            "`ALL`. With less than a quorum a reader may miss its own writes."
+        ),
+    ] = "LOCAL_QUORUM"
+    tls: Annotated[bool, Meta(description="Encrypt connections to the nodes and check their certificates.")] = False
+    verify_hostname: Annotated[
+        bool, Meta(description="Check that a node's certificate names the address at which it was reached.")
+    ] = True
+    ca_file: Annotated[
+        Path | None, Meta(description="Certificates to trust, PEM; without it those that the system trusts.")
+    ] = None
+    cert_file: Annotated[
+        Path | None, Meta(description="The client's own certificate, PEM, where nodes ask for one.")
+    ] = None
+    key_file: Annotated[
+        Path | None, Meta(description="Key of the client's certificate, PEM, where it is not in `cassandra.cert_file`.")
+    ] = None
+    key_password: Annotated[str | None, _SECRET, Meta(description="Password of the key.")] = None
     username: Annotated[str | None, Meta(description="User. Cluster profile only.")] = None
     password: Annotated[str | None, _SECRET, Meta(description="Password. Cluster profile only.")] = None
+    request_timeout: Annotated[
+        Millis, _POSITIVE_DURATION, Meta(description="How long a node may take to answer a read or a write.")
+    ] = 5 * SECOND
+    connect_timeout: Annotated[
+        Millis, _POSITIVE_DURATION, Meta(description="How long connecting to a node may take.")
+    ] = 5 * SECOND
+    catch_up_timeout: Annotated[
+        Millis,
+        _POSITIVE_DURATION,
+        Meta(description="How long a query that carries a consistency token waits for the read models; then 503."),
+    ] = 5 * SECOND
 
 
 class Settings(_Group, frozen=True, kw_only=True):

@@ -10,9 +10,10 @@ import msgspec
 from taskscheduler.domain import events as ev
 from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.ids import run_id_floor
-from taskscheduler.domain.values import Instant
+from taskscheduler.domain.values import HOUR, Instant
 from taskscheduler.projections.calendar import month_of
 from taskscheduler.projections.changes import Change, DeleteRange, Put
+from taskscheduler.projections.runs import RUN_BUCKET
 from taskscheduler.projections.tables import Column, Key, Table
 
 
@@ -48,6 +49,8 @@ DEAD_LETTERS = Table(
         Column("task_id", descending=True),
         Column("run_id", descending=True),
     ),
+    bucket=HOUR,
+    spread=True,
 )
 
 
@@ -61,6 +64,7 @@ DEAD_LETTERS_OF_TASK = Table(
     partition=(Column("task_id"),),
     clustering=(Column("run_id", descending=True),),
     companions=_also_by_month,
+    bucket=RUN_BUCKET,
 )
 
 

@@ -24,7 +24,9 @@ class DecisionView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     cause: str | None = None
 
 
-EVENTS = Table("events", DecisionView, partition=(Column("task_id"),), clustering=(Column("version", "int"),))
+EVENTS = Table(
+    "events", DecisionView, partition=(Column("task_id"),), clustering=(Column("version", "int"),), bucket=1_024
+)
 
 _encode = msgspec.json.Encoder().encode
 

@@ -57,7 +57,16 @@ _OF_A_RUN = (
     ev.RunCancelled,
 )
 
-RUNS = Table("runs", RunView, partition=(Column("task_id"),), clustering=(Column("id", descending=True),))
+RUN_BUCKET = 5
+"""Characters of a run's id that are the same for about three days."""
+
+RUNS = Table(
+    "runs",
+    RunView,
+    partition=(Column("task_id"),),
+    clustering=(Column("id", descending=True),),
+    bucket=RUN_BUCKET,
+)
 
 
 def run_view(task_id: str, run: Run, result: Json | None = None) -> RunView:

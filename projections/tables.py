@@ -24,12 +24,25 @@ class Column:
     descending: bool = False
 
 
+@dataclass(frozen=True)
+class Searched:
+    """The rows of this partition can be looked for by a part of the text in `column`; they are told by their `id`."""
+
+    partition: Key
+    column: str
+
+
 @dataclass(frozen=True, eq=False)
 class Table(Generic[R]):
     """Rows of type `row`. A partition is found by its whole key; within it rows lie in the order of `clustering`.
 
     Rows of a table with `companions` stand for rows elsewhere, which go when a range of the table is deleted:
     `companions(row)` names them as (table, key). Raises TypeError for a key column that the row does not have.
+
+    A partition that could grow for ever says how a store may cut it up. `bucket` is what shares a piece by the first
+    clustering column: integers within a range of that width, or texts that begin with as many characters alike.
+    `spread`: it holds rows of many tasks, so it may be cut by the partitions of the log too. A store that has no use
+    for that ignores it, and none shows it. `searched` asks for help with finding rows by a part of a text.
     """
 
     name: str
@@ -37,6 +50,9 @@ class Table(Generic[R]):
     partition: tuple[Column, ...]
     clustering: tuple[Column, ...] = ()
     companions: Callable[[R], tuple[tuple[Table[Any], Key], ...]] | None = None
+    bucket: int | None = None
+    spread: bool = False
+    searched: Searched | None = None
 
     def __post_init__(self) -> None:
         unknown = {column.name for column in self.key_columns} - set(self.row.__struct_fields__)

@@ -30,6 +30,10 @@ class Tally:
         self._counters: dict[tuple[str, str, int], _Counter] = {}
         self._changed: dict[tuple[str, str, int], _Counter] = {}
 
+    def knows(self, key: Key) -> bool:
+        """Whether `add` need not read the counter."""
+        return key in self._counters
+
     def add(self, count: Count, partition: int, position: int) -> None:
         """Count the record at `position`, unless the counter has counted it already."""
         key = (count.scope, count.name, partition)
