@@ -98,7 +98,7 @@ class QueriesConformance:
         history.wake("a")
         assert any(isinstance(event, TaskPurged) for event in history.entries[-1].record.events)
         assert await reader.queries().task("a") is None
-        left = [row for row in opened.views.contents() if "a" in row[1]]
+        left = [row for row in await opened.contents() if "a" in row[1]]
         assert left == []
         assert await reader.queries().totals() == {"failed:gave_up": 1}
         assert await reader.queries().daily_totals(day) == {"failed:gave_up": 1}
@@ -422,7 +422,7 @@ class QueriesConformance:
         history.do("a", msg.Resume())
         assert await reader.queries().run("a", old) is None
         assert (await reader.queries().dead_letters()).items == []
-        assert [row for row in opened.views.contents() if row[0].startswith("dead_letters")] == []
+        assert [row for row in await opened.contents() if row[0].startswith("dead_letters")] == []
         assert (await reader.queries().totals())["failed:gave_up"] == 1
         view = await reader.queries().task("a")
         assert view is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import pytest
 
@@ -18,24 +18,20 @@ from taskscheduler.projections.runs import RUNS, RunView
 from taskscheduler.projections.tables import Key
 from taskscheduler.projections.task_list import BY_CREATED, BY_NAME, ByCreated, ByName
 
-
-class Views(ViewStore, Protocol):
-    """A store that can be looked at whole."""
-
-    def contents(self) -> list[tuple[str, Key, bytes]]: ...
+Way: TypeAlias = Literal["at once", "flushed", "reopened"]
+"""What lies between a write and a read: nothing, or what is held back is written, or the store is opened again too."""
 
 
 class OpenedViews(Protocol):
     """A store under test: `views` is the one that is open now."""
 
-    views: Views
+    @property
+    def views(self) -> ViewStore: ...
 
-    def flush(self) -> None:
-        """Write what is held back."""
-        ...
+    async def settle(self, way: Way) -> None: ...
 
-    def reopen(self) -> None:
-        """Flush, close, and open the same store again."""
+    async def contents(self) -> list[tuple[str, Key, bytes]]:
+        """Every row, encoded, in order."""
         ...
 
 
@@ -62,13 +58,13 @@ class ViewStoreConformance:
     @pytest.fixture(params=["at once", "flushed", "reopened"])
     def settle(self, request: pytest.FixtureRequest, opened: OpenedViews) -> object:
         """What lies between a write and a read."""
-        return {"at once": lambda: None, "flushed": opened.flush, "reopened": opened.reopen}[request.param]
+        return lambda: opened.settle(request.param)
 
     async def test_a_row_is_what_was_put_last(self, opened: OpenedViews, settle) -> None:
         self.apply(opened, Put(RUNS, run("a", "1")), Put(RUNS, run("a", "2")))
-        settle()
+        await settle()
         self.apply(opened, Put(RUNS, run("a", "1", result='{"it": "changed"}')), Delete(RUNS, ("a", "2")))
-        settle()
+        await settle()
         assert await opened.views.get(RUNS, ("a",), ("1",)) == run("a", "1", result='{"it": "changed"}')
         assert await opened.views.get(RUNS, ("a",), ("2",)) is None
         assert await opened.views.get(RUNS, ("b",), ("1",)) is None
@@ -77,14 +73,14 @@ class ViewStoreConformance:
     async def test_partitions_do_not_mix(self, opened: OpenedViews, settle) -> None:
         ids = ["a", "a.b", "ab", "A", "a-", "ä", "b\0", "b", "\U0001f600"]
         self.apply(opened, *[Put(RUNS, run(task_id, "1")) for task_id in ids])
-        settle()
+        await settle()
         for task_id in ids:
             assert await opened.views.scan(RUNS, (task_id,), limit=9) == [run(task_id, "1")]
 
     async def test_text_lies_in_the_order_of_its_code_points(self, opened: OpenedViews, settle) -> None:
         names = ["", "A", "Z", "a", "a\0", "a\0b", "a ", "ab", "b", "z", "ß", "ÿ", "€", "\uffff", "\U0001f600"]
         self.apply(opened, *[Put(BY_NAME, ByName("all", name, "x")) for name in reversed(names)])
-        settle()
+        await settle()
         found = await opened.views.scan(BY_NAME, ("all",), limit=99)
         assert [row.name for row in found] == sorted(names)
 
@@ -92,7 +88,7 @@ class ViewStoreConformance:
         numbers = [-(2**63), -257, -256, -1, 0, 1, 255, 256, 2**31, 2**63 - 1]
         self.apply(opened, *[Put(BY_CREATED, ByCreated("all", n, "x")) for n in reversed(numbers)])
         self.apply(opened, *[Put(DEAD_LETTERS, letter("a", "1", n)) for n in numbers])
-        settle()
+        await settle()
         assert [row.created_at for row in await opened.views.scan(BY_CREATED, ("all",), limit=99)] == numbers
         newest_first = [row.finished_at for row in await opened.views.scan(DEAD_LETTERS, ("2025-11",), limit=99)]
         assert newest_first == numbers[::-1]
@@ -100,7 +96,7 @@ class ViewStoreConformance:
     async def test_a_scan_keeps_to_its_bounds_in_both_directions(self, opened: OpenedViews, settle) -> None:
         rows = [ByCreated("all", created, task_id) for created in (1, 2, 3) for task_id in ("a", "b")]
         self.apply(opened, *[Put(BY_CREATED, row) for row in rows])
-        settle()
+        await settle()
 
         async def scan(**bounds) -> list[ByCreated]:
             return await opened.views.scan(BY_CREATED, ("all",), **{"limit": 99, **bounds})
@@ -122,7 +118,7 @@ class ViewStoreConformance:
 
     async def test_bounds_of_a_descending_table_go_with_its_order(self, opened: OpenedViews, settle) -> None:
         self.apply(opened, *[Put(RUNS, run("a", run_id)) for run_id in ("1", "2", "20", "3", "4")])
-        settle()
+        await settle()
 
         async def ids(**bounds) -> list[str]:
             return [row.id for row in await opened.views.scan(RUNS, ("a",), limit=99, **bounds)]
@@ -135,31 +131,31 @@ class ViewStoreConformance:
     async def test_a_range_is_deleted_with_its_companions(self, opened: OpenedViews, settle) -> None:
         letters = [letter("a", run_id, int(run_id)) for run_id in ("1", "2", "3")] + [letter("b", "1", 1)]
         self.apply(opened, *[Put(table, row) for row in letters for table in (DEAD_LETTERS, DEAD_LETTERS_OF_TASK)])
-        settle()
+        await settle()
         self.apply(opened, DeleteRange(DEAD_LETTERS_OF_TASK, ("a",), ("2",)))
-        settle()
+        await settle()
         assert await opened.views.scan(DEAD_LETTERS_OF_TASK, ("a",), limit=9) == [letters[2]]
         assert await opened.views.scan(DEAD_LETTERS, ("2025-11",), limit=9) == [letters[2], letters[3]]
         self.apply(opened, DeleteRange(DEAD_LETTERS_OF_TASK, ("a",), None, ("2",)), DeleteRange(RUNS, ("a",)))
-        settle()
+        await settle()
         assert await opened.views.scan(DEAD_LETTERS, ("2025-11",), limit=9) == [letters[3]]
 
     async def test_rows_put_after_a_range_was_deleted_stay(self, opened: OpenedViews, settle) -> None:
         self.apply(opened, Put(RUNS, run("a", "1")), Put(RUNS, run("a", "2")))
-        settle()
+        await settle()
         self.apply(opened, DeleteRange(RUNS, ("a",)), Put(RUNS, run("a", "2")))
-        settle()
+        await settle()
         assert await opened.views.scan(RUNS, ("a",), limit=9) == [run("a", "2")]
 
     async def test_a_record_that_comes_again_is_counted_once(self, opened: OpenedViews, settle) -> None:
         counts = [Count("totals", "succeeded", 1), Count("totals", "failed", 3)]
         opened.views.apply(counts, 0, 1)
         opened.views.apply(counts, 1, 1)
-        settle()
+        await settle()
         opened.views.apply(counts, 0, 1)
         opened.views.apply([Count("totals", "succeeded", -5)], 0, 2)
         opened.views.apply(counts, 1, 1)
-        settle()
+        await settle()
         rows = await opened.views.scan(COUNTERS, ("totals",), limit=9)
         assert [(row.name, row.partition, row.value) for row in rows] == [
             ("failed", 0, 3),
@@ -175,16 +171,16 @@ class ViewStoreConformance:
             return [row.name for row in await opened.views.scan(BY_NAME, (name,), limit=9)]
 
         self.apply(opened, Reindex(task_list.index, nothing, first))
-        settle()
+        await settle()
         assert await names("all") == await names("status:scheduled") == await names("tag:team:ops") == ["one"]
         self.apply(opened, Reindex(task_list.index, first, renamed))
-        settle()
+        await settle()
         assert await names("all") == await names("status:completed") == ["two"]
         assert await names("status:scheduled") == []
         self.apply(opened, Reindex(task_list.index, renamed, first))
         self.apply(opened, Reindex(task_list.index, first, nothing))
-        settle()
-        assert opened.views.contents() == []
+        await settle()
+        assert await opened.contents() == []
 
     async def test_the_same_changes_again_change_nothing(self, opened: OpenedViews, settle) -> None:
         records: list[list[Change]] = [
@@ -199,10 +195,10 @@ class ViewStoreConformance:
         ]
         for position, changes in enumerate(records, start=1):
             opened.views.apply(changes, 0, position)
-        settle()
-        once = opened.views.contents()
+        await settle()
+        once = await opened.contents()
         for start in range(len(records)):
             for position, changes in list(enumerate(records, start=1))[start:]:
                 opened.views.apply(changes, 0, position)
-            settle()
-            assert opened.views.contents() == once
+            await settle()
+            assert await opened.contents() == once

@@ -5,19 +5,20 @@ from __future__ import annotations
 import pytest
 
 from taskscheduler.projections.memory import MemoryViews
+from taskscheduler.projections.tables import Key
 from tests.projections.answers import QueriesConformance
-from tests.projections.conformance import ViewStoreConformance
+from tests.projections.conformance import ViewStoreConformance, Way
 
 
 class OpenedMemory:
     def __init__(self) -> None:
         self.views = MemoryViews()
 
-    def flush(self) -> None:
+    async def settle(self, way: Way) -> None:
         pass
 
-    def reopen(self) -> None:
-        pass
+    async def contents(self) -> list[tuple[str, Key, bytes]]:
+        return self.views.contents()
 
 
 @pytest.fixture

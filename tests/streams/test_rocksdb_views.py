@@ -15,7 +15,7 @@ from taskscheduler.commands.ports import Entry
 from taskscheduler.projections.memory import MemoryViews
 from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.queries import Queries
-from taskscheduler.projections.tables import Column, Table
+from taskscheduler.projections.tables import Column, Key, Table
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Batch, Database
 from taskscheduler.streams.rocksdb.keys import KeyCodec, successor
@@ -23,7 +23,7 @@ from taskscheduler.streams.rocksdb.rebuild import rebuild
 from taskscheduler.streams.rocksdb.views import FAMILY, VIEW_FAMILIES, RocksViews, prefix_of
 from tests.projections.answers import QueriesConformance
 from tests.projections.commands import Step, steps
-from tests.projections.conformance import ViewStoreConformance
+from tests.projections.conformance import ViewStoreConformance, Way
 from tests.projections.history import EVERY_MINUTE, History
 
 
@@ -50,6 +50,12 @@ class OpenedRocks:
         self.flush()
         self.database.close()
         self.open()
+
+    async def settle(self, way: Way) -> None:
+        {"at once": lambda: None, "flushed": self.flush, "reopened": self.reopen}[way]()
+
+    async def contents(self) -> list[tuple[str, Key, bytes]]:
+        return self.views.contents()
 
 
 @pytest.fixture
