@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from taskscheduler.api.local_cluster import jars, java, probes
 from taskscheduler.api.local_cluster.java import Jit
 from taskscheduler.api.local_cluster.process import Process
 
+PORTS = ("cassandra", "cassandra-storage")
 _EXPORTS = (
     "java.base/jdk.internal.misc java.management.rmi/com.sun.jmx.remote.internal.rmi java.rmi/sun.rmi.registry "
     "java.rmi/sun.rmi.server java.sql/java.sql java.base/java.lang.ref jdk.unsupported/sun.misc "
@@ -84,21 +85,21 @@ _LOGBACK = """\
 """
 
 
-def node(folder: Path, *, cql: int, storage: int, heap: str = "512m", jit: Jit = "c1") -> Process:
-    """A node with its data, configuration and log in `folder`. Fetches jars; raises ClusterError."""
-    found = java.find()
-    classpath = ":".join(map(str, jars.fetch(jars.CASSANDRA)))
+def node(folder: Path, ports: Mapping[str, int], jit: Jit = "c1") -> Process:
+    """A node on `ports` (those of PORTS) with its data, configuration and log in `folder`."""
+    cql, storage = (ports[name] for name in PORTS)
     data = folder / "data"
 
-    def run(marker: str) -> Sequence[str]:
+    def command(marker: str) -> Sequence[str]:
         places = (
             f"-Dcassandra.config=file://{folder}/cassandra.yaml",
             f"-Dcassandra.storagedir={data}",
             f"-Dcassandra.triggers_dir={folder}/triggers",
             f"-Dlogback.configurationFile={folder}/logback.xml",
         )
+        classpath = ":".join(map(str, jars.fetch(jars.CASSANDRA)))
         main = "org.apache.cassandra.service.CassandraDaemon"
-        return [*java.small(found, heap, jit), f"-D{marker}", *_OPTIONS, *places, "-cp", classpath, main]
+        return [*java.small(java.find(), "512m", jit), f"-D{marker}", *_OPTIONS, *places, "-cp", classpath, main]
 
     def prepare() -> None:
         (folder / "triggers").mkdir(exist_ok=True)
@@ -110,8 +111,8 @@ def node(folder: Path, *, cql: int, storage: int, heap: str = "512m", jit: Jit =
         name="cassandra",
         role="read models",
         folder=folder,
-        ports={"cassandra": cql, "cassandra-storage": storage},
-        command=run,
-        healthy=lambda: probes.cassandra(cql),
+        ports={name: ports[name] for name in PORTS},
+        command=command,
         prepare=prepare,
+        healthy=lambda: probes.cassandra(cql),
     )

@@ -1,37 +1,30 @@
-"""A Flink session cluster from apache-flink's wheel: a JobManager and TaskManagers that run Python in their threads."""
+"""A Flink session cluster: ZooKeeper, a JobManager, and a TaskManager that runs Python in its own threads."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
+import secrets
 import sys
-import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 
-from taskscheduler.api.local_cluster import jars, java, probes
-from taskscheduler.api.local_cluster.errors import ClusterError
+from taskscheduler.api.local_cluster import flink_home, java, probes
 from taskscheduler.api.local_cluster.java import Jit
 from taskscheduler.api.local_cluster.process import Process
 
+PORTS = ("flink", "flink-rpc", "jobmanager-metrics", "taskmanager-metrics", "zookeeper")
 _CONFIGURATION = """\
 jobmanager.rpc.address: 127.0.0.1
 jobmanager.rpc.port: {rpc}
 jobmanager.bind-host: 127.0.0.1
-jobmanager.execution.failover-strategy: region
 rest.address: 127.0.0.1
 rest.bind-address: 127.0.0.1
 rest.port: {rest}
-rest.bind-port: {rest}
-blob.server.port: 0
+rest.bind-port: "{rest}"
 taskmanager.bind-host: 127.0.0.1
 taskmanager.host: 127.0.0.1
-taskmanager.rpc.port: 0
-taskmanager.data.port: 0
 taskmanager.numberOfTaskSlots: {slots}
 taskmanager.cpu.cores: {slots}
 taskmanager.memory.framework.heap.size: 64mb
@@ -44,33 +37,41 @@ taskmanager.memory.managed.size: {managed}mb
 taskmanager.memory.jvm-metaspace.size: 192mb
 taskmanager.memory.jvm-overhead.min: 64mb
 taskmanager.memory.jvm-overhead.max: 64mb
-parallelism.default: 1
-# A TaskManager that is gone is noticed by its closed connection, one that stands still within these times.
+# A TaskManager that has ended is noticed by its closed connection, one that stands still by its heartbeats.
 heartbeat.interval: 1000ms
 heartbeat.timeout: 6000ms
 heartbeat.rpc-failure-threshold: 2
 cluster.registration.initial-timeout: 100ms
 cluster.registration.max-timeout: 1000ms
 cluster.registration.error-delay: 1000ms
-slot.idle.timeout: 10000ms
-execution.checkpointing.dir: file://{data}/checkpoints
-execution.checkpointing.savepoint-dir: file://{data}/savepoints
-execution.checkpointing.num-retained: 2
-io.tmp.dirs: {data}/tmp
-python.executable: {python}
-python.client.executable: {python}
-python.pythonpath: {pythonpath}
+execution.checkpointing.dir: "file://{data}/checkpoints"
+execution.checkpointing.savepoint-dir: "file://{data}/savepoints"
+io.tmp.dirs: "{data}/tmp"
+metrics.reporters: prometheus
+metrics.reporter.prometheus.factory.class: org.apache.flink.metrics.prometheus.PrometheusReporterFactory
+python.executable: "{python}"
+python.client.executable: "{python}"
+python.pythonpath: "{pythonpath}"
 env.java.opts.all: {options}
 """
-_LOG4J = """\
-rootLogger.level = INFO
-rootLogger.appenderRef.console.ref = Console
-logger.kafka.name = org.apache.kafka
-logger.kafka.level = WARN
-appender.console.name = Console
-appender.console.type = CONSOLE
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %c{1} - %m%n
+_RECOVERY = """\
+# A JobManager that comes back goes on with the jobs of the one before.
+high-availability.type: zookeeper
+high-availability.zookeeper.quorum: 127.0.0.1:{zookeeper}
+high-availability.zookeeper.client.session-timeout: 4000ms
+high-availability.zookeeper.client.connection-timeout: 4000ms
+high-availability.zookeeper.client.retry-wait: 500ms
+high-availability.jobmanager.port: "{rpc}"
+high-availability.storageDir: "file://{data}/recovery"
+high-availability.cluster-id: /taskscheduler
+zookeeper.sasl.disable: true
+"""
+_ZOOKEEPER = """\
+tickTime=500
+clientPort={zookeeper}
+clientPortAddress=127.0.0.1
+dataDir={data}/zookeeper
+admin.enableServer=false
 """
 _OPENS = (
     *(f"java.base/java.{one}" for one in "lang net io nio lang.reflect text time util util.concurrent".split()),
@@ -84,11 +85,9 @@ _JAVA_OPTIONS = (
     "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
     *(f"--add-opens={one}=ALL-UNNAMED" for one in _OPENS),
 )
-_OURS = ("domain", "commands", "projections", "streams", "api", "client")
 _FRAMEWORK_MB = 64
 _DIRECT_MB = 96
 """Framework and task memory outside of the heap, network buffers not counted."""
-
 
 Command: TypeAlias = Callable[[str], Sequence[str]]
 
@@ -103,161 +102,138 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """A session cluster with its `home`, `conf`, data and logs in one folder."""
+    """A session cluster on `ports` (those of PORTS), with its home, configuration, data and logs in one folder.
+
+    With `recovery` there is a ZooKeeper, and jobs outlive their JobManager.
+    """
 
     folder: Path
-    rest: int
-    rpc: int
+    ports: Mapping[str, int]
+    recovery: bool = True
     size: Size = Size()
     jit: Jit = "c1"
 
     @property
     def url(self) -> str:
         """Where its REST interface is."""
-        return f"http://127.0.0.1:{self.rest}"
+        return f"http://127.0.0.1:{self.ports['flink']}"
 
     @property
     def home(self) -> Path:
-        """FLINK_HOME: what the wheel has, with the jars that a job in Python on Kafka needs in `lib`."""
+        """FLINK_HOME."""
         return self.folder / "home"
 
     @property
     def data(self) -> Path:
-        """Checkpoints and savepoints."""
+        """Checkpoints, savepoints, and what is needed for recovery."""
         return self.folder / "data"
 
     def environment(self) -> dict[str, str]:
-        """What a process needs in its environment to submit jobs here, by pyflink or by `home/bin/flink`."""
-        home = self.home
-        return {
-            "FLINK_HOME": str(home),
-            "FLINK_CONF_DIR": str(home / "conf"),
-            "FLINK_LIB_DIR": str(home / "lib"),
-            "FLINK_OPT_DIR": str(home / "opt"),
-            "FLINK_BIN_DIR": str(home / "bin"),
-            "FLINK_PLUGINS_DIR": str(home / "plugins"),
-            "FLINK_LOG_DIR": str(self.folder),
-            "JAVA_HOME": str(java.find().parent.parent),
-            "PYTHONPATH": self._pythonpath(),
-        }
+        """What a process needs in its environment to submit jobs, by pyflink or by `home/bin/flink`."""
+        return {**flink_home.environment(self.home), "JAVA_HOME": str(java.find().parent.parent)}
+
+    def processes(self) -> list[Process]:
+        """In the order in which they are to be started."""
+        zookeeper = [self.zookeeper()] if self.recovery else []
+        return [*zookeeper, self.job_manager(), self.task_manager()]
+
+    def zookeeper(self) -> Process:
+        """It knows which JobManager leads, and which jobs there are."""
+        port = self.ports["zookeeper"]
+        file = self.home / "conf" / "zoo.cfg"
+        return Process(
+            name="zookeeper",
+            role="recovery of the jobmanager",
+            folder=self.folder / "zookeeper",
+            ports={"zookeeper": port},
+            command=self._command(
+                "org.apache.flink.shaded.zookeeper3.org.apache.zookeeper.server.ZooKeeperServerMain",
+                "-Dzookeeper.jmx.log4j.disable=true",
+                heap="64m",
+                arguments=[str(file)],
+            ),
+            prepare=self._prepare,
+            healthy=lambda: probes.accepts(port),
+        )
 
     def job_manager(self) -> Process:
-        """Its JobManager; well once it answers. Raises ClusterError."""
-        command = self._command(
-            "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
-            heap=f"{self.size.heap}m",
-        )
+        """Well once it answers."""
         return Process(
             name="jobmanager",
             role="timers",
             folder=self.folder / "jobmanager",
-            ports={"flink": self.rest, "flink-rpc": self.rpc},
-            command=command,
+            ports={name: self.ports[name] for name in ("flink", "flink-rpc", "jobmanager-metrics")},
+            command=self._command(
+                "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
+                heap="320m",
+                arguments=self._flink_arguments("jobmanager-metrics"),
+            ),
+            prepare=self._prepare,
+            env=flink_home.environment(self.home),
             healthy=lambda: probes.get_json(f"{self.url}/overview") is not None,
-            prepare=self._prepare,
-            env=self.environment(),
         )
 
-    def task_manager(self, name: str = "taskmanager") -> Process:
-        """One of its TaskManagers; well once the JobManager knows it. Raises ClusterError."""
-        size = self.size
-        command = self._command(
-            "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
-            f"-XX:MaxDirectMemorySize={_DIRECT_MB + size.network}m",
-            "-XX:MaxMetaspaceSize=192m",
-            heap=f"{_FRAMEWORK_MB + size.heap}m",
-            arguments=("-D", f"taskmanager.resource-id={name}"),
-        )
-        return Process(
-            name=name,
-            role="timers",
-            folder=self.folder / name,
-            ports={},
-            command=command,
-            healthy=lambda: name in self._known(),
-            prepare=self._prepare,
-            env=self.environment(),
-        )
+    def task_manager(self) -> Process:
+        """Well once the JobManager knows this very one, and not just the one before it."""
+        folder = self.folder / "taskmanager"
+        known_as = folder / "known-as"
 
-    def _known(self) -> set[str]:
-        told = probes.get_json(f"{self.url}/taskmanagers") or {}
-        return {one["id"] for one in told.get("taskmanagers", ())}
+        def prepare() -> None:
+            self._prepare()
+            known_as.write_text(f"taskmanager-{secrets.token_hex(4)}", encoding="ascii")
 
-    def _command(self, main: str, *options: str, heap: str, arguments: Sequence[str] = ()) -> Command:
-        found = java.find()
-        wheel()
-        jars.fetch(jars.FLINK_KAFKA)
-        conf = self.home / "conf"
-        logging = f"-Dlog4j.configurationFile=file:{conf}/log4j-console.properties"
+        def healthy() -> bool:
+            told = probes.get_json(f"{self.url}/taskmanagers") or {"taskmanagers": []}
+            return known_as.read_text(encoding="ascii") in (one["id"] for one in told["taskmanagers"])
 
         def command(marker: str) -> Sequence[str]:
-            classpath = ":".join(str(jar) for jar in sorted((self.home / "lib").glob("*.jar")))
-            start = [*java.small(found, heap, self.jit), f"-D{marker}", *_JAVA_OPTIONS, *options, logging]
-            return [*start, "-cp", classpath, main, "--configDir", str(conf), *arguments]
+            named = ["-D", f"taskmanager.resource-id={known_as.read_text(encoding='ascii')}"]
+            return [*start(marker), *named]
+
+        start = self._command(
+            "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
+            f"-XX:MaxDirectMemorySize={_DIRECT_MB + self.size.network}m",
+            "-XX:MaxMetaspaceSize=192m",
+            heap=f"{_FRAMEWORK_MB + self.size.heap}m",
+            arguments=self._flink_arguments("taskmanager-metrics"),
+        )
+        return Process(
+            name="taskmanager",
+            role="timers",
+            folder=folder,
+            ports={"taskmanager-metrics": self.ports["taskmanager-metrics"]},
+            command=command,
+            prepare=prepare,
+            env=flink_home.environment(self.home),
+            healthy=healthy,
+        )
+
+    def _command(self, main: str, *options: str, heap: str, arguments: Sequence[str]) -> Command:
+        def command(marker: str) -> Sequence[str]:
+            logging = f"-Dlog4j.configurationFile=file:{self.home}/conf/log4j-console.properties"
+            start = [*java.small(java.find(), heap, self.jit), f"-D{marker}", *_JAVA_OPTIONS, *options, logging]
+            return [*start, "-cp", flink_home.classpath(self.home), main, *arguments]
 
         return command
 
+    def _flink_arguments(self, metrics: str) -> list[str]:
+        port = f"metrics.reporter.prometheus.port={self.ports[metrics]}"
+        return ["--configDir", str(self.home / "conf"), "-D", port]
+
     def _prepare(self) -> None:
-        source = wheel()
-        for folder in ("lib", "conf", "python/taskscheduler"):
-            (self.home / folder).mkdir(parents=True, exist_ok=True)
-        for folder in ("data/checkpoints", "data/savepoints", "data/tmp"):
-            (self.folder / folder).mkdir(parents=True, exist_ok=True)
-        # These look for their home beside where they really are, so links would lead them into the wheel.
-        for folder in ("bin", "opt"):
-            shutil.copytree(
-                source / folder, self.home / folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*sql*")
-            )
-        _link(source / "plugins", self.home / "plugins")
-        python = (source / "opt").glob("flink-python-*.jar")
-        for jar in (*(source / "lib").glob("*.jar"), *python, *jars.fetch(jars.FLINK_KAFKA)):
-            _link(jar, self.home / "lib" / jar.name)
-        for name in _OURS:
-            _link(_folder_of(f"taskscheduler.{name}"), self.home / "python" / "taskscheduler" / name)
-        conf = self.home / "conf"
-        (conf / "config.yaml").write_text(self._configuration(), encoding="utf-8")
-        for name in ("log4j-console.properties", "log4j-cli.properties", "log4j.properties"):
-            (conf / name).write_text(_LOG4J, encoding="utf-8")
-
-    def _configuration(self) -> str:
-        return _CONFIGURATION.format(
-            rest=self.rest,
-            rpc=self.rpc,
-            slots=self.size.slots,
-            heap=self.size.heap,
-            managed=self.size.managed,
-            network=self.size.network,
-            data=self.data,
-            python=sys.executable,
-            pythonpath=self._pythonpath(),
-            options=" ".join(_JAVA_OPTIONS),
-        )
-
-    def _pythonpath(self) -> str:
-        # The interpreter inside a TaskManager knows no virtual environment and reads no .pth files, such as editable
-        # installs are made of: the environment's packages are named to it, and ours are put where it finds them.
-        places = (str(self.home / "python"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
-        return os.pathsep.join(dict.fromkeys(places))
-
-
-def wheel() -> Path:
-    """Where apache-flink's wheel has put its distribution. Raises ClusterError when it is not installed."""
-    try:
-        return _folder_of("pyflink")
-    except ModuleNotFoundError:
-        raise ClusterError("apache-flink is not installed: pip install 'taskscheduler[cluster]'") from None
-
-
-def _folder_of(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(package)
-    return Path(next(iter(spec.submodule_search_locations))).resolve()
-
-
-def _link(target: Path, link: Path) -> None:
-    if link.is_symlink():
-        if link.readlink() == target:
-            return
-        link.unlink()
-    link.symlink_to(target)
+        flink_home.build(self.home)
+        for folder in ("checkpoints", "savepoints", "recovery", "tmp"):
+            (self.data / folder).mkdir(parents=True, exist_ok=True)
+        values = {
+            "rest": self.ports["flink"],
+            "rpc": self.ports["flink-rpc"],
+            "zookeeper": self.ports["zookeeper"],
+            "data": self.data,
+            "python": sys.executable,
+            "pythonpath": flink_home.pythonpath(self.home),
+            "options": " ".join(_JAVA_OPTIONS),
+            **msgspec.structs.asdict(self.size),
+        }
+        written = (_CONFIGURATION + _RECOVERY if self.recovery else _CONFIGURATION).format_map(values)
+        (self.home / "conf" / "config.yaml").write_text(written, encoding="utf-8")
+        (self.home / "conf" / "zoo.cfg").write_text(_ZOOKEEPER.format_map(values), encoding="utf-8")

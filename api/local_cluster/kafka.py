@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from taskscheduler.api.local_cluster import jars, java, probes
@@ -11,6 +11,7 @@ from taskscheduler.api.local_cluster.errors import ClusterError
 from taskscheduler.api.local_cluster.java import Jit
 from taskscheduler.api.local_cluster.process import Process
 
+PORTS = ("kafka", "kafka-controller")
 _CLUSTER_ID = "dGFza3NjaGVkdWxlci0xMA"
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -54,18 +55,18 @@ _LOG4J = """\
 """
 
 
-def broker(folder: Path, *, client: int, controller: int, heap: str = "512m", jit: Jit = "c1") -> Process:
-    """A broker with its data, configuration and log in `folder`. Fetches jars; raises ClusterError."""
-    found = java.find()
-    classpath = ":".join(map(str, jars.fetch(jars.KAFKA)))
+def broker(folder: Path, ports: Mapping[str, int], jit: Jit = "c1") -> Process:
+    """A broker on `ports` (those of PORTS) with its data, configuration and log in `folder`."""
+    client, controller = (ports[name] for name in PORTS)
     properties = folder / "server.properties"
 
-    def command(main: str, *options: str, heap: str = heap) -> list[str]:
+    def java_command(main: str, heap: str, *options: str) -> list[str]:
+        classpath = ":".join(map(str, jars.fetch(jars.KAFKA)))
         logging = f"-Dlog4j2.configurationFile=file:{folder}/log4j2.xml"
-        return [*java.small(found, heap, jit), *options, logging, "-cp", classpath, main]
+        return [*java.small(java.find(), heap, jit), *options, logging, "-cp", classpath, main]
 
-    def run(marker: str) -> Sequence[str]:
-        return [*command("kafka.Kafka", f"-D{marker}"), str(properties)]
+    def command(marker: str) -> Sequence[str]:
+        return [*java_command("kafka.Kafka", "512m", f"-D{marker}"), str(properties)]
 
     def prepare() -> None:
         data = folder / "data"
@@ -73,7 +74,8 @@ def broker(folder: Path, *, client: int, controller: int, heap: str = "512m", ji
         (folder / "log4j2.xml").write_text(_LOG4J, encoding="utf-8")
         if (data / "meta.properties").exists():
             return
-        format = [*command("kafka.tools.StorageTool", heap="256m"), "format", "-t", _CLUSTER_ID, "-c", str(properties)]
+        tool = java_command("kafka.tools.StorageTool", "256m")
+        format = [*tool, "format", "-t", _CLUSTER_ID, "-c", str(properties)]
         done = subprocess.run(format, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             raise ClusterError(f"kafka: its storage could not be formatted:\n{done.stdout}{done.stderr}")
@@ -82,8 +84,8 @@ def broker(folder: Path, *, client: int, controller: int, heap: str = "512m", ji
         name="kafka",
         role="event log",
         folder=folder,
-        ports={"kafka": client, "kafka-controller": controller},
-        command=run,
-        healthy=lambda: probes.kafka(client),
+        ports={name: ports[name] for name in PORTS},
+        command=command,
         prepare=prepare,
+        healthy=lambda: probes.kafka(client),
     )

@@ -22,6 +22,15 @@ def cassandra(port: int) -> bool:
     return _exchange(port, b"\x04\0\0\0\x05\0\0\0\0", 9)[4:5] == b"\x06"
 
 
+def accepts(port: int) -> bool:
+    """Whether someone listens."""
+    try:
+        socket.create_connection(("127.0.0.1", port), _SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
 def get_json(url: str) -> Any:
     """What a server of this machine answers to GET; None when it does not answer, or not with JSON and success."""
     try:

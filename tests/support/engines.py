@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 import pytest
@@ -63,22 +63,28 @@ class Server(msgspec.Struct, frozen=True):
     address: str
 
     @property
-    def processes(self) -> tuple[Process, ...]:
+    def processes(self) -> list[Process]:
         """What to start, in this order."""
-        return (self.process,)
+        return [self.process]
 
 
 class Flink(msgspec.Struct, frozen=True):
     """A Flink session cluster. `session` knows its REST interface (`url`), its FLINK_HOME (`home`) and its data."""
 
     session: flink_server.Session
-    job_manager: Process
-    task_manager: Process
 
     @property
-    def processes(self) -> tuple[Process, ...]:
+    def job_manager(self) -> Process:
+        return self.session.job_manager()
+
+    @property
+    def task_manager(self) -> Process:
+        return self.session.task_manager()
+
+    @property
+    def processes(self) -> list[Process]:
         """What to start, in this order."""
-        return self.job_manager, self.task_manager
+        return self.session.processes()
 
     def environment(self) -> dict[str, str]:
         """The environment of a process that submits jobs, by `session.home/bin/flink run -py …` or by pyflink."""
@@ -86,19 +92,23 @@ class Flink(msgspec.Struct, frozen=True):
 
 
 E = TypeVar("E", Server, Flink)
+Ports: TypeAlias = dict[str, int]
 
 
-def _kafka(folder: Path, client: int, controller: int) -> Server:
-    return Server(kafka_server.broker(folder, client=client, controller=controller), f"127.0.0.1:{client}")
+def _kafka(folder: Path, ports: Ports) -> Server:
+    return Server(kafka_server.broker(folder, ports), f"127.0.0.1:{ports['kafka']}")
 
 
-def _cassandra(folder: Path, cql: int, storage: int) -> Server:
-    return Server(cassandra_server.node(folder, cql=cql, storage=storage), f"127.0.0.1:{cql}")
+def _cassandra(folder: Path, ports: Ports) -> Server:
+    return Server(cassandra_server.node(folder, ports), f"127.0.0.1:{ports['cassandra']}")
 
 
-def _flink(folder: Path, rest: int, rpc: int) -> Flink:
-    session = flink_server.Session(folder=folder, rest=rest, rpc=rpc)
-    return Flink(session, session.job_manager(), session.task_manager())
+def _flink(folder: Path, ports: Ports) -> Flink:
+    return Flink(flink_server.Session(folder=folder, ports=ports, recovery=False))
+
+
+def _lasting_flink(folder: Path, ports: Ports) -> Flink:
+    return Flink(flink_server.Session(folder=folder, ports=ports))
 
 
 @pytest.fixture(scope="session")
@@ -135,8 +145,8 @@ def own_cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def own_flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flink]:
-    """A session cluster that this module may ill-treat."""
-    with _own(tmp_path_factory, _flink) as cluster:
+    """A session cluster that this module may ill-treat; jobs outlive its JobManager."""
+    with _own(tmp_path_factory, _lasting_flink) as cluster:
         yield cluster
 
 
@@ -145,7 +155,7 @@ def stop_shared(config: pytest.Config) -> None:
     _end(config._tmp_path_factory.getbasetemp() / _SHARED)  # type: ignore[attr-defined]
 
 
-def _shared(factory: pytest.TempPathFactory, build: Callable[[Path, int, int], E]) -> E:
+def _shared(factory: pytest.TempPathFactory, build: Callable[[Path, Ports], E]) -> E:
     """The engine of this session, started by the first who asks."""
     require()
     base = factory.getbasetemp()
@@ -159,22 +169,27 @@ def _shared(factory: pytest.TempPathFactory, build: Callable[[Path, int, int], E
         known = folder.with_suffix(".ports")
         if not known.exists():
             _sweep(root)
-            known.write_text(json.dumps(free_ports(2)))
-        engine = build(folder, *json.loads(known.read_text()))
+            known.write_text(json.dumps(_ports()))
+        engine = build(folder, json.loads(known.read_text()))
         _start(engine)
     return engine
 
 
 @contextmanager
-def _own(factory: pytest.TempPathFactory, build: Callable[[Path, int, int], E]) -> Iterator[E]:
+def _own(factory: pytest.TempPathFactory, build: Callable[[Path, Ports], E]) -> Iterator[E]:
     require()
     folder = factory.mktemp(build.__name__.strip("_"))
     try:
-        engine = build(folder, *free_ports(2))
+        engine = build(folder, _ports())
         _start(engine)
         yield engine
     finally:
         _end(folder)
+
+
+def _ports() -> Ports:
+    names = (*kafka_server.PORTS, *cassandra_server.PORTS, *flink_server.PORTS)
+    return dict(zip(names, free_ports(len(names)), strict=True))
 
 
 def _start(engine: Server | Flink) -> None:
