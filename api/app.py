@@ -44,6 +44,7 @@ def create_app(node: Node, settings: Settings, *, observe: Observe | None = None
             *openapi_handlers(),
             actuator.router(node.health, node.metrics),
         ],
+        node,
         observe,
     )
 
@@ -51,7 +52,7 @@ def create_app(node: Node, settings: Settings, *, observe: Observe | None = None
 class _App(Litestar):
     """Litestar, with nothing between the server and the router but the clock of the metrics and a last resort."""
 
-    def __init__(self, route_handlers: list[Any], observe: Observe | None) -> None:
+    def __init__(self, route_handlers: list[Any], node: Node, observe: Observe | None) -> None:
         super().__init__(
             route_handlers=route_handlers,
             exception_handlers={Exception: answer},
@@ -59,6 +60,7 @@ class _App(Litestar):
             logging_config=None,
             debug=False,
         )
+        self._node = node
         self._observe = observe
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -69,7 +71,7 @@ class _App(Litestar):
 
     async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), 0
-        begin_trace(next((value.decode("latin-1") for key, value in scope["headers"] if key == b"traceparent"), None))
+        begin_trace(header(scope, b"traceparent"))
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -78,6 +80,8 @@ class _App(Litestar):
             await send(message)
 
         try:
+            if scope["method"] == "GET" and (token := header(scope, b"consistency-token")) is not None:
+                await self._node.caught_up_to(token)
             await super().__call__(scope, receive, watched)
         except Exception as error:
             if status:
@@ -89,3 +93,8 @@ class _App(Litestar):
                 method = scope["method"] if scope["method"] in _METHODS else "OTHER"
                 template = scope.get("path_template") or NO_ROUTE
                 self._observe(method, template, status or 499, time.perf_counter() - started)
+
+
+def header(scope: Any, name: bytes) -> str | None:
+    """The first header of that name, in lower case."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)

@@ -194,6 +194,9 @@ class EmbeddedNode:
         """Up to where a reader must be to see everything that was acknowledged here."""
         return f"0:{self.replica.position}"
 
+    async def caught_up_to(self, token: str) -> None:
+        """Nothing to wait for: every query sees every acknowledged write."""
+
     def due_backlog(self) -> int:
         """Timers that are due and not decided on, counted up to a limit."""
         return self.timers.backlog(self.clock(), BACKLOG_LIMIT)
@@ -202,7 +205,7 @@ class EmbeddedNode:
         end = await self.log.end(0)
         for entry in await self.log.read(0, max(0, end - RESUMABLE), RESUMABLE):
             if entry.record is not None:
-                self.hub.remember(entry.position, entry.record)
+                self.hub.remember(0, entry.position, entry.record)
 
     async def _keep_running(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """A loop that fails is reported and begins again: its work is derived from state, so nothing is lost."""

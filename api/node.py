@@ -47,8 +47,9 @@ class Work(Protocol):
 class Live(Protocol):
     """Live events; see Hub."""
 
+    def place(self, text: str) -> list[int] | None: ...
     def subscribe(
-        self, after: int | None = None, task_id: str | None = None, types: Collection[str] | None = None
+        self, after: list[int] | None = None, task_id: str | None = None, types: Collection[str] | None = None
     ) -> AsyncIterator[LiveEvent]: ...
 
 
@@ -65,6 +66,11 @@ class Node(Protocol):
     def queue(self) -> Work: ...
     def token(self) -> str:
         """Up to where a reader must be to see everything that was acknowledged here."""
+        ...
+
+    async def caught_up_to(self, token: str) -> None:
+        """Returns when queries see all that the token covers. Raises Problem: for a text that is no
+        token, and after a bounded wait."""
         ...
 
     @property

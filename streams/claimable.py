@@ -35,6 +35,14 @@ class Claimable(NamedTuple):
     run_id: str
 
 
+class WaitingRuns(Protocol):
+    """Where attempts are taken from. What is taken must be claimed or given back."""
+
+    def take(self, group: str, kinds: Sequence[str] | None, limit: int) -> list[tuple[Lane, Claimable]]: ...
+    def give_back(self, lane: Lane, item: Claimable) -> None: ...
+    def wait(self, group: str) -> asyncio.Future[None]: ...
+
+
 class ClaimTable(Protocol):
     """Waiting runs by lane, in order."""
 
@@ -77,8 +85,7 @@ class Claimables:
 
     def take(self, group: str, kinds: Sequence[str] | None, limit: int) -> list[tuple[Lane, Claimable]]:
         """Up to `limit` runs from the lanes of a group, in order across its kinds."""
-        lanes = [Lane(group, kind) for kind in (sorted(self._known_kinds(group)) if kinds is None else kinds)]
-        windows = [(lane, self._window(lane)) for lane in lanes]
+        windows = self._lanes(group, kinds)
         taken: list[tuple[Lane, Claimable]] = []
         while len(taken) < limit:
             heads = [(head, lane, window) for lane, window in windows if (head := window.peek()) is not None]
@@ -89,6 +96,16 @@ class Claimables:
             if self._table.has(lane, item):
                 taken.append((lane, item))
         return taken
+
+    def head(self, group: str, kinds: Sequence[str] | None) -> Claimable | None:
+        """What `take` would give first."""
+        heads = []
+        for lane, window in self._lanes(group, kinds):
+            while (head := window.peek()) is not None and not self._table.has(lane, head):
+                window.pop()
+            if head is not None:
+                heads.append(head)
+        return min(heads, default=None)
 
     def give_back(self, lane: Lane, item: Claimable) -> None:
         """A run that was taken could not be claimed for reasons that do not lie with it."""
@@ -120,6 +137,10 @@ class Claimables:
             if window is not None:
                 window.push(item)
             self._tell(lane.group)
+
+    def _lanes(self, group: str, kinds: Sequence[str] | None) -> list[tuple[Lane, Window[Claimable]]]:
+        lanes = [Lane(group, kind) for kind in (sorted(self._known_kinds(group)) if kinds is None else kinds)]
+        return [(lane, self._window(lane)) for lane in lanes]
 
     def _tell(self, group: str) -> None:
         for waiter in self._waiters.get(group, ()):

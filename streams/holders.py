@@ -29,6 +29,12 @@ class HolderTable(Protocol):
     def find(self, worker: str, request: str | None) -> list[tuple[Holding, int]]: ...
 
 
+class Held(Protocol):
+    """Who holds what."""
+
+    def held(self, worker: str, request: str | None = None) -> list[tuple[Holding, int]]: ...
+
+
 class Holders:
     """An observer of a replica. Attempts without a request are only kept for the workers named in `always`."""
 

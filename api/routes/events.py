@@ -50,7 +50,11 @@ def handlers(node: Node, keep_alive: float = KEEP_ALIVE) -> list[HTTPRouteHandle
                         style="form",
                         explode=True,
                     ),
-                    op.header("Last-Event-ID", "Go on after this one.", {"type": "string", "pattern": "^[0-9]{1,18}$"}),
+                    op.header(
+                        "Last-Event-ID",
+                        "Go on after this one.",
+                        {"type": "string", "pattern": r"^[0-9]{1,18}(\.[0-9]{1,18})*$"},
+                    ),
                 ),
                 problems=("invalid",),
             )
@@ -63,10 +67,11 @@ def handlers(node: Node, keep_alive: float = KEEP_ALIVE) -> list[HTTPRouteHandle
             query.error("type", f"must be at most {MOST_TYPES}")
         query.end()
         last = request.headers.get("last-event-id") or None
-        if last is not None and not (last.isascii() and last.isdigit() and len(last) <= 18):
+        after = None if last is None else node.hub.place(last)
+        if last is not None and after is None:
             query.errors.found.append(FieldError("/headers/last-event-id", "must be the id of an event"))
         query.errors.check()
-        events = node.hub.subscribe(None if last is None else int(last), task_id, set(types) or None)
+        events = node.hub.subscribe(after, task_id, set(types) or None)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return Stream(frames(events, keep_alive), media_type="text/event-stream", headers=headers)
 
@@ -95,4 +100,4 @@ async def frames(events: AsyncIterator[LiveEvent], keep_alive: float) -> AsyncGe
 
 
 def _frame(live: LiveEvent) -> bytes:
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (live.id, live.type.encode(), encode(render.live_event(live)))
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (live.id.encode(), live.type.encode(), encode(render.live_event(live)))

@@ -17,8 +17,8 @@ from taskscheduler.domain.events import Error
 from taskscheduler.domain.messages import Claim, Complete, Fail, Lose, Renew
 from taskscheduler.domain.state import Run
 from taskscheduler.domain.values import SECOND, Instant, Json, Millis
-from taskscheduler.streams.claimable import Claimable, Claimables, Lane
-from taskscheduler.streams.holders import Holders
+from taskscheduler.streams.claimable import Claimable, Lane, WaitingRuns
+from taskscheduler.streams.holders import Held
 
 HOLDER = "server"
 """The worker name under which the server's own dispatch claims. Workers of queues cannot take it."""
@@ -68,7 +68,7 @@ class Dispatcher:
     def __init__(
         self,
         target: Target,
-        claimables: Claimables,
+        claimables: WaitingRuns,
         handler: CommandHandler,
         *,
         clock: Callable[[], Instant],
@@ -194,7 +194,7 @@ def claim_of(item: Claimable, seed: int) -> Ask:
 
 
 async def give_back_later(
-    claimables: Claimables, taken: Sequence[tuple[Lane, Claimable]], answers: Sequence[Answer]
+    claimables: WaitingRuns, taken: Sequence[tuple[Lane, Claimable]], answers: Sequence[Answer]
 ) -> None:
     """What could not be claimed for lack of a log waits a while, or the same claims would be tried without a pause."""
     failed = [(place, a.retry_after) for place, a in zip(taken, answers, strict=True) if isinstance(a, Unavailable)]
@@ -204,7 +204,7 @@ async def give_back_later(
             claimables.give_back(lane, item)
 
 
-async def release_held(holders: Holders, handler: CommandHandler) -> int:
+async def release_held(holders: Held, handler: CommandHandler) -> int:
     """At the start: what an earlier process of this server held is lost, and retried by policy. How many it was."""
     held = holders.held(HOLDER)
     asks = []

@@ -9,7 +9,7 @@ from typing import Any
 
 from taskscheduler.commands.handler import Answer, Ask, CommandHandler, Done, Unavailable
 from taskscheduler.domain.messages import Complete
-from taskscheduler.streams.claimable import Claimable, Claimables, Lane
+from taskscheduler.streams.claimable import Claimable, Lane, WaitingRuns
 from taskscheduler.streams.dispatch.dispatcher import HOLDER, claim_of, give_back_later
 
 GROUP = "noop"
@@ -23,7 +23,7 @@ Taken = list[tuple[Lane, Claimable]]
 class NoopDispatcher:
     """The dispatcher of targets that need no call. It has no task for each batch: batches are short and many."""
 
-    def __init__(self, claimables: Claimables, handler: CommandHandler, *, seed: Callable[[], int]) -> None:
+    def __init__(self, claimables: WaitingRuns, handler: CommandHandler, *, seed: Callable[[], int]) -> None:
         self._claimables = claimables
         self._handler = handler
         self._seed = seed

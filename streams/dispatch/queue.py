@@ -15,9 +15,9 @@ from taskscheduler.domain.events import Error
 from taskscheduler.domain.messages import Claim, Complete, Fail, Key, Renew
 from taskscheduler.domain.state import Attempt, Run
 from taskscheduler.domain.values import Instant, Json, Millis
-from taskscheduler.streams.claimable import Claimable, Claimables, Lane
+from taskscheduler.streams.claimable import Claimable, Lane, WaitingRuns
 from taskscheduler.streams.dispatch.tokens import Token, Tokens, request_hash, token_hash
-from taskscheduler.streams.holders import Holders
+from taskscheduler.streams.holders import Held
 
 JOINING_SECONDS = 0.25
 """What a request that joins an earlier one waits beyond its own `wait`, for claims that are just being decided."""
@@ -78,8 +78,8 @@ class QueueService:
 
     def __init__(
         self,
-        claimables: Claimables,
-        holders: Holders,
+        claimables: WaitingRuns,
+        holders: Held,
         handler: CommandHandler,
         tokens: Tokens,
         *,
