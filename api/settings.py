@@ -30,6 +30,7 @@ SaslMechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 Compression: TypeAlias = Literal["none", "gzip"]
 Consistency: TypeAlias = Literal["LOCAL_QUORUM", "LOCAL_ONE", "ONE", "QUORUM", "ALL"]
 _TopicPrefix: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
+_Datacenter: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]+$")]
 _Keyspace: TypeAlias = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,47}$")]
 
 
@@ -166,7 +167,7 @@ class Cassandra(_Group, frozen=True, kw_only=True):
         Meta(description="Keyspace of the read models; made at the first start unless it is there. One per log."),
     ] = "taskscheduler"
     local_datacenter: Annotated[
-        str | None, Meta(min_length=1, description="Datacenter to ask; without it that of the first node reached.")
+        _Datacenter | None, Meta(description="Datacenter to ask; without it that of the first node reached.")
     ] = None
     replication: Annotated[
         int,
