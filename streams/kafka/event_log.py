@@ -108,8 +108,9 @@ class KafkaEventLog:
             value = encode_record(record)
             if len(value) > LARGEST_RECORD - 1_024:
                 raise LogUnavailable(f"a decision of {len(value)} bytes is more than the log takes")
-            mine = messages.setdefault(self.partition_of(record.stream), [])
-            placed.append((self.partition_of(record.stream), len(mine)))
+            partition = self.partition_of(record.stream)
+            mine = messages.setdefault(partition, [])
+            placed.append((partition, len(mine)))
             mine.append((record.stream.encode(), value))
         if not messages:
             return []

@@ -42,6 +42,11 @@ def out_of_range(topic: str, partition: int, position: int) -> LogOutOfRange:
     )
 
 
+def marks(partition: int, start: int, end: int) -> list[Entry]:
+    """Positions without a message: Kafka's marks of transactions, which are not ours. They hold nothing for anybody."""
+    return [Entry(partition, position, 0, None) for position in range(start, end)]
+
+
 class Feed:
     """A buffer for each partition, filled from where its first reader begins. `failure` ends all reading."""
 
@@ -106,8 +111,11 @@ class Feed:
     async def _run(self) -> None:
         try:
             while True:
-                for place, messages in (await self._fetch()).items():
+                fetched = await self._fetch()
+                for place, messages in fetched.items():
                     self._take(place.partition, messages)
+                if not fetched:
+                    await self._pass_over_marks()
         except Exception as error:
             self.fail(error)
 
@@ -124,6 +132,12 @@ class Feed:
             return {}
         return fetched
 
+    async def _pass_over_marks(self) -> None:
+        for place, buffer in zip(self._places, self._buffers, strict=True):
+            if buffer.started and (reached := await self._consumer.position(place)) > buffer.next:
+                passed = marks(place.partition, buffer.next, reached)
+                buffer.add(passed, [0] * len(passed))
+
     def _take(self, partition: int, messages: Sequence[Any]) -> None:
         buffer = self._buffers[partition]
         entries: list[Entry] = []
@@ -131,11 +145,11 @@ class Feed:
         position = buffer.next
         unknown = None
         for message in messages:
-            # Offsets without a message are marks of transactions, which are not ours: they hold no record for anybody.
-            while position < message.offset:
-                entries.append(Entry(partition, position, message.timestamp, None))
-                sizes.append(0)
-                position += 1
+            if position < message.offset:
+                passed = marks(partition, position, message.offset)
+                entries += passed
+                sizes += [0] * len(passed)
+                position = message.offset
             try:
                 entries.append(entry_of(message, len(self._buffers)))
             except UnknownEvent as error:

@@ -12,7 +12,7 @@ from taskscheduler.commands.ports import Entry, LogUnavailable
 from taskscheduler.streams.codec import UnknownEvent
 from taskscheduler.streams.kafka.client_options import KafkaSettings, why
 from taskscheduler.streams.kafka.entries import entry_of
-from taskscheduler.streams.kafka.feed import consumer_options, out_of_range
+from taskscheduler.streams.kafka.feed import consumer_options, marks, out_of_range
 
 
 class History:
@@ -64,17 +64,15 @@ class History:
             while not (messages := (await self._consumer.getmany(timeout_ms=1_000, max_records=limit)).get(place)):
                 pass
         for message in messages:
-            while position < message.offset and len(entries) < limit:
-                entries.append(Entry(partition, position, message.timestamp, None))
-                position += 1
-            if len(entries) == limit:
-                return entries
+            entries += marks(partition, position, message.offset)
+            if len(entries) >= limit:
+                return entries[:limit]
             try:
                 entries.append(entry_of(message, self._partitions))
             except UnknownEvent:
                 if entries:
                     return entries
                 raise
-            position += 1
+            position = message.offset + 1
         self._next = (partition, position)
         return entries
