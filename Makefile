@@ -1,15 +1,18 @@
 # Every target sets up what it needs in .venv; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench docs clean
+.PHONY: help run test check format bench docs cluster-up cluster-down cluster-status clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Extra arguments, for example: make test ARGS="tests/domain -x"
 ARGS ?=
+# Tests run on a real Kafka, Flink and Cassandra where these can run, or where they must.
+REQUIRED := $(filter required,$(TASKSCHEDULER_TEST_CLUSTER))
+CLUSTER := $(if $(REQUIRED),yes,$(shell command -v java >/dev/null && command -v mvn >/dev/null && echo yes))
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  Needs Python 3.11 or newer (make PYTHON=python3.12 ... picks one); everything else is installed into $(VENV).'
 	@echo '  ARGS="..." is passed on to the command, for example: make test ARGS="tests/domain -x"'
@@ -17,7 +20,7 @@ help: ## Show this list
 run: $(VENV)/.installed ## Serve the scheduler on 127.0.0.1:8080, data in ./data
 	@TASKSCHEDULER_HTTP__ALLOW_LOOPBACK=$${TASKSCHEDULER_HTTP__ALLOW_LOOPBACK:-true} exec $(BIN)/taskscheduler serve $(ARGS)
 
-test: $(VENV)/.installed-dev ## Run all tests (cluster tests are skipped aloud where Java is missing)
+test: $(VENV)/.installed-dev $(if $(CLUSTER),$(VENV)/.fetched) ## Run all tests (cluster tests are skipped aloud where Java is missing)
 	@$(BIN)/python -I -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-dev ## Check style, types and import contracts
@@ -36,7 +39,16 @@ bench: $(VENV)/.installed-dev ## Measure: prints a table, writes JSON to tests/b
 docs: $(VENV)/.installed-dev ## Rebuild docs/architecture.png from docs/architecture.toml
 	@$(BIN)/python docs/build_architecture.py
 
-clean: ## Remove the environment, caches and build output (never ./data)
+cluster-up: $(VENV)/.installed-cluster ## Start Kafka, Cassandra, Flink and our own processes on this machine
+	@$(BIN)/taskscheduler cluster up $(ARGS)
+
+cluster-down: $(VENV)/.installed ## Stop them; their data stays in ./cluster-data
+	@$(BIN)/taskscheduler cluster down $(ARGS)
+
+cluster-status: $(VENV)/.installed ## Show what runs where, and how it is
+	@$(BIN)/taskscheduler cluster status $(ARGS)
+
+clean: ## Remove the environment, caches and build output (never ./data or ./cluster-data)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -55,3 +67,12 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/pip
 	@echo 'Installing into $(VENV), with the development tools ...'
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-cluster: pyproject.toml | $(BIN)/pip
+	@echo 'Installing into $(VENV), with what a cluster needs ...'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cluster]'
+	@touch $(VENV)/.installed $@
+
+# What cannot be fetched now is missed, and said to be, by the tests that need it.
+$(VENV)/.fetched: $(VENV)/.installed-cluster
+	@$(BIN)/taskscheduler cluster fetch && touch $@ || true

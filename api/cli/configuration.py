@@ -26,7 +26,10 @@ class SettingsOptions:
     host: Annotated[str | None, Parameter(help="Address to listen on.")] = None
     port: Annotated[str | None, Parameter(help="Port to listen on; 0 takes a free one.")] = None
     data_dir: Annotated[str | None, Parameter(help="Where everything is kept.")] = None
-    profile: Annotated[str | None, Parameter(help="embedded (cluster comes later).")] = None
+    profile: Annotated[str | None, Parameter(help="embedded or cluster.")] = None
+    roles: Annotated[
+        str | None, Parameter(help="Of a cluster's process: api, triggers, dispatch, projections; commas between.")
+    ] = None
     log_format: Annotated[str | None, Parameter(help="auto, json or pretty.")] = None
     log_level: Annotated[str | None, Parameter(help="debug, info, warning or error.")] = None
     allow_unauthenticated: Annotated[
@@ -43,6 +46,7 @@ class SettingsOptions:
             "port": self.port,
             "data_dir": self.data_dir,
             "profile": self.profile,
+            "roles": self.roles,
             "log.format": self.log_format,
             "log.level": self.log_level,
             "allow_unauthenticated": self.allow_unauthenticated,

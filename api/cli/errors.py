@@ -43,6 +43,9 @@ def exit_code(error: Exception) -> int | None:
         ):
             if isinstance(error, kind):
                 return code
+    cluster = sys.modules.get("taskscheduler.api.local_cluster.errors")
+    if cluster is not None and isinstance(error, cluster.ClusterError):
+        return FAILED
     if (server := sys.modules.get("taskscheduler.api.server")) is not None and isinstance(error, server.StartError):
         return FAILED
     return None

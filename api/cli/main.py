@@ -31,10 +31,11 @@ def build() -> App:
     task = App(name="task", help="Create, look at and change tasks.")
     schedule = App(name="schedule", help="Look at schedules.")
     config = App(name="config", help="Look at the settings of the server.")
-    for group in (task, schedule, config):
+    cluster = App(name="cluster", help="Run a whole cluster on this machine.")
+    for group in (task, schedule, cluster, config):
         app.command(group)
     for parent, name, target, help in _COMMANDS:
-        group = {"": app, "task": task, "schedule": schedule, "config": config}[parent]
+        group = {"": app, "task": task, "schedule": schedule, "cluster": cluster, "config": config}[parent]
         group.command(_MODULES + target, name=name, help=help)
     return app
 
@@ -58,6 +59,10 @@ _COMMANDS = (
     ("task", "events", "history:events", "List what happened to a task."),
     ("task", "watch", "history:watch", "Show events as they happen, of one task or of all."),
     ("schedule", "preview", "schedules:preview", "Show when a schedule would fire."),
+    ("cluster", "up", "cluster:up", "Start Kafka, Cassandra, Flink and our own processes."),
+    ("cluster", "down", "cluster:down", "Stop them; their data stays."),
+    ("cluster", "status", "cluster:status", "Show what runs where, and how it is."),
+    ("cluster", "fetch", "cluster:fetch", "Fetch the jars that a cluster needs."),
     ("config", "show", "configuration:show", "Show every setting, its value and where that comes from."),
 )
 

@@ -14,7 +14,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -25,19 +24,19 @@ from taskscheduler.api.local_cluster import cassandra as cassandra_server
 from taskscheduler.api.local_cluster import flink as flink_server
 from taskscheduler.api.local_cluster import jars, java
 from taskscheduler.api.local_cluster import kafka as kafka_server
+from taskscheduler.api.local_cluster.cluster import missing_packages
 from taskscheduler.api.local_cluster.errors import ClusterError
 from taskscheduler.api.local_cluster.handle import Handle
 from taskscheduler.api.local_cluster.process import Process, free_ports
 
 REQUIRED = os.environ.get("TASKSCHEDULER_TEST_CLUSTER") == "required"
 SKIPPED = "cluster tests need "
-PACKAGES = {"aiokafka": "aiokafka", "cassandra": "cassandra-driver", "pyflink": "apache-flink"}
 _SHARED = "engines"
 
 
 def missing() -> list[str]:
     """What this machine lacks to run the cluster tests."""
-    lacking = [name for module, name in PACKAGES.items() if find_spec(module) is None]
+    lacking = missing_packages()
     try:
         java.find()
     except ClusterError as error:

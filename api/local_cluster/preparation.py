@@ -1,0 +1,31 @@
+"""What is done between the start of the engines and that of our own processes; nothing changes when done again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from taskscheduler.api.local_cluster.errors import ClusterError
+from taskscheduler.api.local_cluster.plan import Plan
+from taskscheduler.api.settings import Settings
+from taskscheduler.api.settings_load import load
+
+
+async def topics(plan: Plan) -> None:
+    """Make Kafka's topics. Raises ClusterError."""
+    from taskscheduler.streams.kafka.refusals import KafkaRefused
+    from taskscheduler.streams.kafka.topics import prepare_topics
+
+    try:
+        await prepare_topics(settings_of(plan).kafka)
+    except KafkaRefused as error:
+        raise ClusterError(str(error)) from error
+
+
+STEPS: tuple[tuple[str, Callable[[Plan], Coroutine[Any, Any, None]]], ...] = (("making topics", topics),)
+"""What to say, and what to do."""
+
+
+def settings_of(plan: Plan) -> Settings:
+    """The settings that the nodes of a cluster share."""
+    return load(plan.flags(), environ={}, check=False).settings
