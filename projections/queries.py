@@ -26,10 +26,10 @@ from taskscheduler.projections.filters import (
     RunFilter,
     TaskFilter,
 )
-from taskscheduler.projections.ports import ViewStore
+from taskscheduler.projections.ports import FarReader, ViewReader
 from taskscheduler.projections.runs import RUNS, RunView
-from taskscheduler.projections.tables import Key, R, Table
-from taskscheduler.projections.task_list import ALL, BY_CREATED, BY_NAME, BY_NEXT_FIRE, status_list, tag_list
+from taskscheduler.projections.tables import Key, R, Table, Value
+from taskscheduler.projections.task_list import ALL, BY_CREATED, BY_NAME, BY_NEXT_FIRE, NEVER, status_list, tag_list
 from taskscheduler.projections.task_view import TASKS, TaskView
 
 T = TypeVar("T")
@@ -37,7 +37,11 @@ T = TypeVar("T")
 EXAMINED = 20_000
 """Rows that one call looks at before it answers with what it has."""
 
+EXAMINED_FAR = 4_000
+"""The same where each of them comes over a network."""
+
 _CHUNK = 256
+_TOGETHER = 32
 _EVERYTHING = 1 << 30
 
 
@@ -51,9 +55,10 @@ class DeadLetterView(msgspec.Struct, frozen=True, gc=False):
 class Queries:
     """Answers from a store. A `limit` outside 1 to 200 and a cursor of another query raise Invalid."""
 
-    def __init__(self, store: ViewStore, *, examined: int = EXAMINED) -> None:
+    def __init__(self, store: ViewReader, *, examined: int | None = None) -> None:
         self._store = store
-        self._examined = examined
+        self._far = store if isinstance(store, FarReader) else None
+        self._examined = examined or (EXAMINED if self._far is None else EXAMINED_FAR)
 
     async def task(self, task_id: str) -> TaskView | None:
         """A task; one that was deleted has `deleted_at`. None when it never was or was purged."""
@@ -63,20 +68,32 @@ class Queries:
         self, filter: TaskFilter = ANY_TASK, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
     ) -> Page[TaskView]:
         """The tasks for which the filter holds, in its order."""
+        _check(limit)
         query = "tasks " + _text(filter)
         tables: dict[str, Table[Any]] = {"created_at": BY_CREATED, "next_fire_at": BY_NEXT_FIRE, "name": BY_NAME}
         table = tables[filter.sort.removeprefix("-")]
-        # The choice between lists may fall otherwise next time, but a cursor is a place in one of them.
-        chosen = await self._list(filter) if cursor is None else str(cursors.decode(query, cursor, table)[0])
-        until = (filter.due_before,) if filter.due_before is not None and table is BY_NEXT_FIRE else None
+        after = None if cursor is None else cursors.decode(query, cursor, table)
         part = None if filter.name_contains is None else filter.name_contains.casefold()
+        backwards = filter.sort[0] == "-"
 
-        async def pick(row: Any) -> TaskView | None:
-            view = await self._store.get(TASKS, (row.id,))
-            return view if view is not None and _wanted(view, filter, part) else None
+        async def wanted(ids: Sequence[str]) -> list[TaskView | None]:
+            views = await self._many(TASKS, [(id,) for id in ids])
+            return [view if view is not None and _wanted(view, filter, part) else None for view in views]
+
+        if part is not None and self._far is not None:
+            ids = await self._far.containing(BY_NAME, part)
+            if ids is not None:
+                views = [view for view in await wanted(ids) if view is not None]
+                return _sorted(query, table, views, after, backwards=backwards, limit=limit)
+        # The choice between lists may fall otherwise next time, but a cursor is a place in one of them.
+        chosen = await self._list(filter) if after is None else str(after[0])
+        until = (filter.due_before,) if filter.due_before is not None and table is BY_NEXT_FIRE else None
+
+        async def pick(rows: Sequence[Any]) -> list[TaskView | None]:
+            return await wanted([row.id for row in rows])
 
         return await self._page(
-            query, table, [(chosen,)], pick, end=until, reverse=filter.sort[0] == "-", limit=limit, cursor=cursor
+            query, table, [(chosen,)], pick, end=until, reverse=backwards, limit=limit, cursor=cursor
         )
 
     async def _list(self, filter: TaskFilter) -> str:
@@ -88,7 +105,13 @@ class Queries:
             counts = await self.status_counts()
             if counts.get(filter.status, 0) <= _CHUNK:
                 return by_status
-        return tag_list(*filter.tags[0]) if filter.tags else ALL
+        if not filter.tags:
+            return ALL
+        by_tag = [tag_list(*tag) for tag in filter.tags]
+        if len(by_tag) == 1:
+            return by_tag[0]
+        lengths = [len(await self._store.scan(BY_CREATED, (name,), limit=_CHUNK)) for name in by_tag]
+        return by_tag[lengths.index(min(lengths))]
 
     async def run(self, task_id: str, run_id: str) -> RunView | None:
         """One run with its result, or None."""
@@ -104,8 +127,8 @@ class Queries:
     ) -> Page[RunView]:
         """The runs of a task, the one scheduled last first."""
 
-        async def pick(run: RunView) -> RunView | None:
-            return run if filter.status is None or run.status == filter.status else None
+        async def pick(rows: Sequence[RunView]) -> list[RunView | None]:
+            return [run if filter.status is None or run.status == filter.status else None for run in rows]
 
         # No id equals a floor, so it makes no difference that the order of the table is turned around.
         start = None if filter.until is None else (run_id_floor(filter.until),)
@@ -118,8 +141,8 @@ class Queries:
     ) -> Page[DecisionView]:
         """The decisions on a task, oldest first."""
 
-        async def pick(row: DecisionView) -> DecisionView:
-            return row
+        async def pick(rows: Sequence[DecisionView]) -> Sequence[DecisionView]:
+            return rows
 
         return await self._page(f"events {task_id}", EVENTS, [(task_id,)], pick, limit=limit, cursor=cursor)
 
@@ -129,16 +152,19 @@ class Queries:
         """Runs that failed for good, the one that failed last first; those of one task by when they were scheduled."""
         since, until = filter.since, filter.until
 
-        async def pick(row: DeadLetter) -> DeadLetterView | None:
-            if (
-                (filter.error_type is not None and row.error_type != filter.error_type)
-                or (since is not None and row.finished_at < since)
-                or (until is not None and row.finished_at >= until)
-                or not _tagged(row.tags, filter.tags)
-            ):
-                return None
-            run = await self._store.get(RUNS, (row.task_id,), (row.run_id,))
-            return None if run is None else DeadLetterView(row, run)
+        def asked(row: DeadLetter) -> bool:
+            return (
+                (filter.error_type is None or row.error_type == filter.error_type)
+                and (since is None or row.finished_at >= since)
+                and (until is None or row.finished_at < until)
+                and _tagged(row.tags, filter.tags)
+            )
+
+        async def pick(rows: Sequence[DeadLetter]) -> list[DeadLetterView | None]:
+            keys: list[Key] = [(row.task_id, row.run_id) for row in rows if asked(row)]
+            runs = iter(await self._many(RUNS, keys))
+            found = [next(runs) if asked(row) else None for row in rows]
+            return [None if run is None else DeadLetterView(row, run) for row, run in zip(rows, found, strict=True)]
 
         query = "dead letters " + _text(filter)
         if filter.task_id is not None:
@@ -178,12 +204,18 @@ class Queries:
             counts[row.name] = counts.get(row.name, 0) + row.value
         return counts
 
+    async def _many(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]:
+        if self._far is not None:
+            return await self._far.get_many(table, keys)
+        width = len(table.partition)
+        return [await self._store.get(table, key[:width], key[width:]) for key in keys]
+
     async def _page(
         self,
         query: str,
         table: Table[R],
         partitions: Sequence[Key],
-        pick: Callable[[R], Awaitable[T | None]],
+        pick: Callable[[Sequence[R]], Awaitable[Sequence[T | None]]],
         *,
         start: Key | None = None,
         end: Key | None = None,
@@ -191,8 +223,7 @@ class Queries:
         limit: int,
         cursor: str | None,
     ) -> Page[T]:
-        if not 1 <= limit <= MAX_LIMIT:
-            raise Invalid("/limit", f"must be from 1 to {MAX_LIMIT}")
+        _check(limit)
         width = len(table.partition)
         after: Key | None = None
         if cursor is not None:
@@ -209,14 +240,17 @@ class Queries:
                 rows = await self._store.scan(
                     table, partition, start=start, end=end, after=after, reverse=reverse, limit=size
                 )
-                for row in rows:
-                    item = await pick(row)
-                    if item is None:
-                        continue
-                    if len(items) == limit:
-                        return Page(items, cursors.encode(query, last))
-                    items.append(item)
-                    last = table.key(row)
+                taken = 0
+                while taken < len(rows):
+                    some = rows[taken : taken + max(_TOGETHER, limit + 1 - len(items))]
+                    taken += len(some)
+                    for row, item in zip(some, await pick(some), strict=True):
+                        if item is None:
+                            continue
+                        if len(items) == limit:
+                            return Page(items, cursors.encode(query, last))
+                        items.append(item)
+                        last = table.key(row)
                 if len(rows) < size:
                     break
                 examined += size
@@ -227,6 +261,34 @@ class Queries:
                 await asyncio.sleep(0)  # a long look must not hold up what is due
             after = None
         return Page(items)
+
+
+def _check(limit: int) -> None:
+    if not 1 <= limit <= MAX_LIMIT:
+        raise Invalid("/limit", f"must be from 1 to {MAX_LIMIT}")
+
+
+def _sorted(
+    query: str, table: Table[Any], views: Sequence[TaskView], after: Key | None, *, backwards: bool, limit: int
+) -> Page[TaskView]:
+    """The page of these tasks behind a place in the order of the table."""
+    places = {view.id: (_place(table, view), view.id) for view in views}
+    ordered = sorted(views, key=lambda view: places[view.id], reverse=backwards)
+    if after is not None:
+        last = after[1:]
+        ordered = [view for view in ordered if (places[view.id] < last if backwards else last < places[view.id])]
+    items = ordered[:limit]
+    if len(ordered) <= limit:
+        return Page(items)
+    return Page(items, cursors.encode(query, (ALL, *places[items[-1].id])))
+
+
+def _place(table: Table[Any], view: TaskView) -> Value:
+    if table is BY_CREATED:
+        return view.created_at
+    if table is BY_NEXT_FIRE:
+        return NEVER if view.next_fire_at is None else view.next_fire_at
+    return view.definition.name
 
 
 def _wanted(view: TaskView, filter: TaskFilter, part: str | None) -> bool:
