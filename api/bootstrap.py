@@ -8,13 +8,13 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
 from taskscheduler.api.health import Component, HealthRegistry, disk_space, down, up
+from taskscheduler.api.loops import Loops
 from taskscheduler.api.metrics import Metrics
 from taskscheduler.api.settings import Settings
 from taskscheduler.commands.handler import CommandHandler
@@ -129,7 +129,7 @@ class EmbeddedNode:
             self.claimables,
             self.holders,
             self.handler,
-            Tokens(_secret(settings.data_dir)),
+            Tokens(claim_secret(settings)),
             clock=clock,
             seed=seed,
         )
@@ -144,8 +144,7 @@ class EmbeddedNode:
         self.triggers = TriggerLoop(self.timers, self.handler, clock)
         self.noop = NoopDispatcher(self.claimables, self.handler, seed=seed)
         self.dispatcher = Dispatcher(self._http, self.claimables, self.handler, clock=clock, seed=seed)
-        self._working: list[asyncio.Task[None]] = []
-        self._failures: dict[str, str] = {}
+        self._loops = Loops()
         self._register()
 
     async def start(self) -> None:
@@ -159,14 +158,9 @@ class EmbeddedNode:
             self.replica.observe(observer)
         self.log.follower = self.replica.follow
         released = await release_held(self.holders, self.handler)
-        self._working = [
-            asyncio.create_task(self._keep_running(name, run), name=name)
-            for name, run in (
-                ("triggers", self.triggers.run),
-                ("noop", self.noop.run),
-                ("dispatch", self.dispatcher.run),
-            )
-        ]
+        self._loops.start("triggers", self.triggers.run)
+        self._loops.start("noop", self.noop.run)
+        self._loops.start("dispatch", self.dispatcher.run)
         self.health.accept()
         logger.info("ready", position=self.replica.position, folded=folded, released=released)
 
@@ -175,11 +169,8 @@ class EmbeddedNode:
         self.health.refuse("stopping")
         self.queue.close()
         self.hub.close()
-        working, self._working = self._working, []
-        for task in working:
-            task.cancel()
-        await asyncio.gather(*working, return_exceptions=True)
-        if working:
+        if self._loops.running:
+            await self._loops.stop()
             await asyncio.gather(self.noop.stop(grace), self.dispatcher.stop(grace))
         await self.handler.drain()
 
@@ -207,22 +198,11 @@ class EmbeddedNode:
             if entry.record is not None:
                 self.hub.remember(0, entry.position, entry.record)
 
-    async def _keep_running(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        """A loop that fails is reported and begins again: its work is derived from state, so nothing is lost."""
-        while True:
-            try:
-                await run()
-            except Exception as error:
-                self._failures[name] = f"{type(error).__name__}: {error}"
-                logger.exception("a loop failed and starts again", loop=name)
-                await asyncio.sleep(1.0)
-                self._failures.pop(name, None)
-
     def _register(self) -> None:
         self.health.register("log", self._log_health)
         self.health.register("replica", self._replica_health)
-        self.health.register("timers", lambda: self._loop_health("triggers"))
-        self.health.register("dispatch", lambda: self._loop_health("dispatch", "noop"))
+        self.health.register("timers", lambda: self._loops.health("triggers"))
+        self.health.register("dispatch", lambda: self._loops.health("dispatch", "noop"))
         self.health.register("diskSpace", disk_space(self.settings.data_dir), needed=True)
         watch = self.metrics.watch
         watch("due_backlog", self.due_backlog)
@@ -241,10 +221,6 @@ class EmbeddedNode:
         if self.replica.failure is not None:
             return down(error=self.replica.failure)
         return up(position=self.replica.position, foldVersion=FOLD_VERSION)
-
-    def _loop_health(self, *names: str) -> Component:
-        failures = {name: self._failures[name] for name in names if name in self._failures}
-        return down(**failures) if failures else up()
 
 
 @contextlib.asynccontextmanager
@@ -269,9 +245,11 @@ async def embedded(
         await node.close()
 
 
-def _secret(data_dir: Path) -> bytes:
-    """The secret of claim tokens. It stays in the data directory and never reaches the log."""
-    path = data_dir / "claim-secret"
+def claim_secret(settings: Settings) -> bytes:
+    """The secret of claim tokens: the one that is set, else one that stays in the data directory, never on the log."""
+    if settings.claims.secret is not None:
+        return new_secret(settings.claims.secret.encode())
+    path = settings.data_dir / "claim-secret"
     try:
         return new_secret(path.read_bytes())
     except FileNotFoundError:

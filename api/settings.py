@@ -24,6 +24,8 @@ _POSITIVE_DURATION = Meta(ge=1, extra={"duration": True})
 _SECRET = Meta(extra={"secret": True})
 
 Profile: TypeAlias = Literal["embedded", "cluster"]
+Role: TypeAlias = Literal["api", "triggers", "dispatch", "projections"]
+ROLES: tuple[Role, ...] = ("api", "triggers", "dispatch", "projections")
 LogFormat: TypeAlias = Literal["auto", "json", "pretty"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 SaslMechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -31,6 +33,7 @@ Compression: TypeAlias = Literal["none", "gzip"]
 Consistency: TypeAlias = Literal["LOCAL_QUORUM", "LOCAL_ONE", "ONE", "QUORUM", "ALL"]
 _TopicPrefix: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
 _Datacenter: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]+$")]
+_ClaimSecret: TypeAlias = Annotated[str, Meta(min_length=32)]
 _Keyspace: TypeAlias = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,47}$")]
 
 
@@ -81,6 +84,19 @@ class Commands(_Group, frozen=True, kw_only=True):
         _POSITIVE_DURATION,
         Meta(description="How long a write may take before its request is answered with 503."),
     ] = 10 * SECOND
+
+
+class Claims(_Group, frozen=True, kw_only=True):
+    """Claims of queue workers."""
+
+    secret: Annotated[
+        _ClaimSecret | None,
+        _SECRET,
+        Meta(
+            description="What claim tokens are signed with, at least 32 characters and the same for all instances. "
+            "Needed in the cluster profile; an embedded server makes its own in the data directory.",
+        ),
+    ] = None
 
 
 class Shutdown(_Group, frozen=True, kw_only=True):
@@ -216,8 +232,17 @@ class Settings(_Group, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")] = 8080
     data_dir: Annotated[Path, Meta(description="Where everything is kept. One server per directory.")] = Path("data")
     profile: Annotated[
-        Profile, Meta(description="`embedded` keeps everything in one process; `cluster` comes later.")
+        Profile,
+        Meta(description="`embedded` keeps everything in one process; `cluster` uses Kafka, Flink and Cassandra."),
     ] = "embedded"
+    roles: Annotated[
+        tuple[Role, ...],
+        Meta(
+            min_length=1,
+            description="What this process does, separated by commas: `api`, `triggers`, `dispatch`, `projections`. "
+            "Cluster profile only; an embedded server does everything.",
+        ),
+    ] = ROLES
     allow_unauthenticated: Annotated[
         bool,
         Meta(description="Let the server listen on an address that others can reach, although anyone may then use it."),
@@ -229,18 +254,31 @@ class Settings(_Group, frozen=True, kw_only=True):
     retention: Retention = Retention()
     log: Log = Log()
     commands: Commands = Commands()
+    claims: Claims = Claims()
     shutdown: Shutdown = Shutdown()
     kafka: Kafka = Kafka()
     cassandra: Cassandra = Cassandra()
 
     def check(self) -> None:
-        """Raises SettingsError when the settings contradict each other or name what does not exist yet."""
+        """Raises SettingsError when the settings contradict each other."""
         if self.profile == "cluster":
-            raise SettingsError("profile: 'cluster' is not available yet; use 'embedded'")
+            self._check_cluster()
+        elif set(self.roles) != set(ROLES):
+            raise SettingsError("roles: an embedded server does everything; set profile to 'cluster' to part the roles")
         if not self.allow_unauthenticated and not is_loopback(self.host):
             raise SettingsError(
                 f"host: {self.host!r} can be reached by others, and anyone could then use the scheduler; "
                 "listen on 127.0.0.1, or set allow_unauthenticated to true"
+            )
+
+    def _check_cluster(self) -> None:
+        if not self.kafka.bootstrap_servers:
+            raise SettingsError("kafka.bootstrap_servers: the cluster profile needs it, such as 127.0.0.1:9092")
+        if not self.cassandra.contact_points and {"api", "projections"} & set(self.roles):
+            raise SettingsError("cassandra.contact_points: the roles api and projections need it, such as 127.0.0.1")
+        if self.claims.secret is None and "api" in self.roles:
+            raise SettingsError(
+                "claims.secret: the role api needs it, the same for all instances: any 32 random characters or more"
             )
 
 

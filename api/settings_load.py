@@ -144,7 +144,7 @@ def _coerced(field: Field, value: Any) -> Any:
         return Path(value)
     if tuple in kinds:
         parts = value.split(",") if isinstance(value, str) else value
-        return _addresses(parts)
+        return _addresses(parts) if get_args(_bare(field.type))[0] is str else _words(parts)
     if isinstance(value, str) and bool in kinds:
         if value.lower() not in _WORDS:
             raise ValueError("expected true or false")
@@ -171,8 +171,18 @@ def _addresses(parts: Any) -> tuple[str, ...]:
     return found
 
 
+def _words(parts: Any) -> tuple[str, ...]:
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("expected words separated by commas")
+    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def _bare(annotated: Any) -> Any:
+    return get_args(annotated)[0] if hasattr(annotated, "__metadata__") else annotated
+
+
 def _kinds(annotated: Any) -> set[Any]:
-    kind = get_args(annotated)[0] if hasattr(annotated, "__metadata__") else annotated
+    kind = _bare(annotated)
     parts = [kind] if get_origin(kind) is tuple or isinstance(kind, type) else get_args(kind)
     return {get_origin(part) or part for part in parts} - {NoneType}
 

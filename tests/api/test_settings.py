@@ -66,6 +66,34 @@ def test_values_are_read_by_kind() -> None:
     assert settings.kafka.bootstrap_servers == ("a:9092", "[::1]:9093")
 
 
+CLUSTER = {
+    "TASKSCHEDULER_PROFILE": "cluster",
+    "TASKSCHEDULER_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:9092",
+    "TASKSCHEDULER_CASSANDRA__CONTACT_POINTS": "127.0.0.1",
+    "TASKSCHEDULER_CLAIMS__SECRET": "0123456789abcdef0123456789abcdef",
+}
+
+
+def without(name: str) -> dict[str, str]:
+    return {key: value for key, value in CLUSTER.items() if not key.endswith(name)}
+
+
+def test_a_process_of_a_cluster_takes_some_roles_and_what_they_need() -> None:
+    assert load(environ={**CLUSTER, "TASKSCHEDULER_ROLES": "triggers, dispatch"}).settings.roles == (
+        "triggers",
+        "dispatch",
+    )
+    assert load(environ={**without("SECRET"), "TASKSCHEDULER_ROLES": "projections"}).settings.claims.secret is None
+    assert (
+        load(environ={**without("POINTS"), "TASKSCHEDULER_ROLES": "triggers"}).settings.cassandra.contact_points == ()
+    )
+
+
+@pytest.mark.parametrize(("missing", "setting"), [("SECRET", "claims.secret"), ("POINTS", "cassandra.contact_points")])
+def test_the_role_api_is_refused_without_what_it_needs(missing: str, setting: str) -> None:
+    assert setting in refusal(without(missing))
+
+
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
@@ -83,7 +111,12 @@ def test_values_are_read_by_kind() -> None:
         ({"TASKSCHEDULER_HTTP__CONCURRENCY": "0"}, ["http.concurrency", "1"]),
         ({"TASKSCHEDULER_KAFKA__BOOTSTRAP_SERVERS": "a:b"}, ["kafka.bootstrap_servers", "a:b"]),
         ({"TASKSCHEDULER_CASSANDRA__KEYSPACE": "no-such; drop"}, ["cassandra.keyspace"]),
-        ({"TASKSCHEDULER_PROFILE": "cluster"}, ["profile", "not available yet", "embedded"]),
+        ({"TASKSCHEDULER_PROFILE": "cluster"}, ["kafka.bootstrap_servers", "127.0.0.1:9092"]),
+        ({**CLUSTER, "TASKSCHEDULER_CASSANDRA__CONTACT_POINTS": ""}, ["cassandra.contact_points", "no address"]),
+        ({**CLUSTER, "TASKSCHEDULER_CLAIMS__SECRET": "short"}, ["claims.secret", "32"]),
+        ({**CLUSTER, "TASKSCHEDULER_ROLES": "api,cook"}, ["roles", "cook"]),
+        ({**CLUSTER, "TASKSCHEDULER_ROLES": ","}, ["roles"]),
+        ({"TASKSCHEDULER_ROLES": "api"}, ["roles", "embedded", "cluster"]),
         ({"TASKSCHEDULER_HOST": "0.0.0.0"}, ["host", "127.0.0.1", "allow_unauthenticated"]),
         ({"TASKSCHEDULER_HOST": "example.org"}, ["host", "allow_unauthenticated"]),
         (
