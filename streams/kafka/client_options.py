@@ -14,7 +14,28 @@ from taskscheduler.streams.kafka.refusals import KafkaRefused
 
 CLIENT_ID = "taskscheduler"
 
-logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it repeats each failed attempt; health and metrics tell once
+_QUIET_FOR = 60.0
+"""Seconds for which the clients do not repeat what they logged."""
+
+
+class _Once(logging.Filter):
+    """The clients log each failed attempt, many times a second while a broker is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[object, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        last = self._last.get(record.msg)
+        if last is not None and record.created < last + _QUIET_FOR:
+            return False
+        self._last[record.msg] = record.created
+        return True
+
+
+logging.getLogger("aiokafka").setLevel(logging.WARNING)
+for _name in [name for name in logging.root.manager.loggerDict if name.startswith("aiokafka.")]:
+    logging.getLogger(_name).addFilter(_Once())
 
 
 class KafkaSettings(Protocol):

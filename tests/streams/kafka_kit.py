@@ -36,3 +36,16 @@ async def put(settings: Kafka, partition: int, *values: bytes | None, topic: str
     async with raw_producer(settings) as producer:
         name = f"{settings.topic_prefix}.{topic}"
         return [(await producer.send_and_wait(name, value, key=b"k", partition=partition)).offset for value in values]
+
+
+@asynccontextmanager
+async def admin_of(settings: Kafka) -> AsyncIterator[Any]:
+    """What operators have."""
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    admin = AIOKafkaAdminClient(bootstrap_servers=list(settings.bootstrap_servers))
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
