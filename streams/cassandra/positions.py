@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from taskscheduler.projections.ports import ViewsUnavailable
 from taskscheduler.streams.cassandra.session import Session
+
+
+class ViewsBehind(ViewsUnavailable):
+    """The read models did not come in time to where the reader has to see them."""
 
 
 class Positions:

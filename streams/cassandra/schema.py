@@ -94,6 +94,18 @@ class Schema:
         async with self.lock() as held:
             return await self._create(log_id, partitions, held)
 
+    async def successor(self, stale: Generation) -> Generation:
+        """The generation that is being made by the rules of this release in place of a stale one; begun if need be."""
+        found = await self._newer(stale)
+        if found is not None:
+            return found
+        async with self.lock() as held:
+            return await self._newer(stale) or await self._create(stale.log_id, stale.partitions, held)
+
+    async def _newer(self, than: Generation) -> Generation | None:
+        others = [one for one in await self.others() if one.number > than.number and not one.stale]
+        return others[-1] if others else None
+
     async def switch(self, generation: Generation) -> None:
         """From now on this generation is read. Raises ViewsUnavailable when another switch was faster."""
         known = await self.in_force()

@@ -57,6 +57,7 @@ class CassandraViews:
 
     async def take(self, partition: int) -> int:
         """Begin to write a partition of the log: the position up to which it is projected."""
+        await self.flush()
         saved = (await self.positions.read()).get(partition, 0)
         # Somebody else may have written it in the meantime.
         self._tallies.pop(partition, None)
@@ -85,21 +86,24 @@ class CassandraViews:
 
         Raises ViewsUnavailable; what was not written then goes first the next time.
         """
+        reached: dict[int, int] = {}
         async with self._flushing:
-            reached: dict[int, int] = {}
-            while True:
-                if self._unwritten is None:
-                    if not self._pending:
-                        return reached
-                    self._unwritten, self._pending = self._pending, Pending()
-                try:
-                    await self._write(self._unwritten)
-                except BaseException:
-                    self._known.clear()
-                    raise
-                reached.update(self._unwritten.reached)
-                self._written.update(self._unwritten.reached)
-                self._unwritten = None
+            if self._unwritten is not None:
+                reached |= await self._write_out(self._unwritten)
+            if self._pending:
+                self._unwritten, self._pending = self._pending, Pending()
+                reached |= await self._write_out(self._unwritten)
+        return reached
+
+    async def _write_out(self, pending: Pending) -> dict[int, int]:
+        try:
+            await self._write(pending)
+        except BaseException:
+            self._known.clear()
+            raise
+        self._written |= pending.reached
+        self._unwritten = None
+        return pending.reached
 
     async def sweep(self, limit: int = 64) -> None:
         """Forget the names of some buckets that became empty: what was there has to be stepped over by who looks."""
