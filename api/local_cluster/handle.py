@@ -58,8 +58,10 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True):
             _gone(pid, STOP_SECONDS)
 
     def pause(self) -> None:
-        """Let it stand still (SIGSTOP), with its connections open."""
-        self._signal(signal.SIGSTOP)
+        """Let it stand still (SIGSTOP), with its connections open; returns when it does."""
+        pid = self._signal(signal.SIGSTOP)
+        while pid is not None and not _stands_still(pid):
+            time.sleep(_POLL_SECONDS)
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
@@ -112,6 +114,17 @@ def _command_line(pid: int) -> list[str]:
         except OSError:
             return []
     return _ps("command", pid).split()
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether all threads of a process are stopped; one that has ended stands still as well."""
+    if not _PROC.exists():
+        return _ps("stat", pid)[:1] in ("", "T", "Z")
+    try:
+        threads = [file.read_text() for file in (_PROC / str(pid) / "task").glob("*/stat")]
+    except OSError:
+        return not (_PROC / str(pid)).exists()
+    return all(thread.rpartition(")")[2].split()[0] in "TXZ" for thread in threads)
 
 
 def _ps(what: str, pid: int) -> str:

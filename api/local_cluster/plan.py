@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from taskscheduler.api.local_cluster import cassandra, kafka, probes
 from taskscheduler.api.local_cluster.errors import ClusterError
 from taskscheduler.api.local_cluster.flink import Session, Size
 from taskscheduler.api.local_cluster.process import Process
+from taskscheduler.api.settings import env_name
 
 # Below the range that connections take their own ports from.
 DEFAULT_PORTS = {
@@ -33,6 +35,7 @@ NODES = {"api-1": "api", "api-2": "api", "dispatch": "triggers,dispatch", "proje
 """Our own processes, and the roles of each."""
 
 _FILE = "cluster.json"
+_SECRET = "claim-secret"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +74,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             "kafka.development": "true",
             "cassandra.contact_points": f"127.0.0.1:{self.ports['cassandra']}",
             "cassandra.replication": "1",
-            "flink.url": self.flink().url,
             "http.allow_loopback": "true",
             "log.format": "json",
             **self.settings,
@@ -82,6 +84,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = {"ports": self.ports, "settings": self.settings}
         (self.folder / _FILE).write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=2))
+        if not (secret := self.folder / _SECRET).exists():
+            secret.touch(mode=0o600)
+            secret.write_text(secrets.token_urlsafe(32), encoding="ascii")
 
     def _node(self, name: str, roles: str) -> Process:
         folder, port = self.folder / name, self.ports[name]
@@ -98,6 +103,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             folder=folder,
             ports={name: port},
             command=command,
+            # Not a flag: everyone on this machine can read the command lines of others.
+            env={env_name("claims.secret") + "_FILE": str(self.folder / _SECRET)},
             healthy=lambda: probes.answers(f"http://127.0.0.1:{port}/actuator/health/readiness"),
         )
 

@@ -12,6 +12,7 @@ from itertools import islice
 
 from taskscheduler.api.local_cluster.errors import ClusterError
 from taskscheduler.api.local_cluster.handle import Handle
+from taskscheduler.api.settings import ENV_PREFIX
 
 START_SECONDS = 120.0
 _POLL_SECONDS = 0.05
@@ -49,7 +50,7 @@ class Process(Handle, frozen=True, kw_only=True):
         self.prepare()
         started = subprocess.run(
             ["/bin/sh", "-c", _LAUNCH, "sh", str(self.log), *self.command(self.marker)],
-            env={**os.environ, **self.env},
+            env={**_surroundings(), **self.env},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -74,6 +75,11 @@ class Process(Handle, frozen=True, kw_only=True):
         """Start it and wait until it is well. Raises ClusterError."""
         self.launch()
         self.wait()
+
+
+def _surroundings() -> dict[str, str]:
+    """Our environment without settings: those of a server here are not meant for the processes of a cluster."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
 
 
 def is_free(port: int) -> bool:
