@@ -10,7 +10,7 @@ from typing import Any
 from litestar import Litestar
 from litestar.types import Message, Receive, Send
 
-from taskscheduler.api.node import Node
+from taskscheduler.api.node import Node, Running
 from taskscheduler.api.openapi import handlers as openapi_handlers
 from taskscheduler.api.problems import answer, instance_of, problem_of
 from taskscheduler.api.routes import actuator, batch, claims, events, runs, schedules, tasks
@@ -49,10 +49,15 @@ def create_app(node: Node, settings: Settings, *, observe: Observe | None = None
     )
 
 
+def create_probes(running: Running, observe: Observe | None = None) -> Litestar:
+    """The application of a process that takes no requests but those of probes and scrapers."""
+    return _App([actuator.router(running.health, running.metrics)], None, observe)
+
+
 class _App(Litestar):
     """Litestar, with nothing between the server and the router but the clock of the metrics and a last resort."""
 
-    def __init__(self, route_handlers: list[Any], node: Node, observe: Observe | None) -> None:
+    def __init__(self, route_handlers: list[Any], node: Node | None, observe: Observe | None) -> None:
         super().__init__(
             route_handlers=route_handlers,
             exception_handlers={Exception: answer},
@@ -80,7 +85,8 @@ class _App(Litestar):
             await send(message)
 
         try:
-            if scope["method"] == "GET" and (token := header(scope, b"consistency-token")) is not None:
+            token = header(scope, b"consistency-token") if scope["method"] == "GET" else None
+            if token is not None and self._node is not None:
                 await self._node.caught_up_to(token)
             await super().__call__(scope, receive, watched)
         except Exception as error:

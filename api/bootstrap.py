@@ -147,6 +147,11 @@ class EmbeddedNode:
         self._loops = Loops()
         self._register()
 
+    @property
+    def serving(self) -> EmbeddedNode:
+        """What the routes need."""
+        return self
+
     async def start(self) -> None:
         """Fold what is on the log, take back what an earlier process held, then begin to work."""
         await self.replica.check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 
@@ -25,12 +25,12 @@ class Loops:
         """Run it, again and again should it fail."""
         self._running[name] = asyncio.create_task(self._keep_running(name, run), name=name)
 
-    async def stop(self) -> None:
-        """Cancel all loops and wait for their end. Idempotent."""
-        running, self._running = list(self._running.values()), {}
-        for task in running:
+    async def stop(self, but: Collection[str] = ()) -> None:
+        """Cancel all loops but some, and wait for their end. Idempotent."""
+        ending = [self._running.pop(name) for name in list(self._running) if name not in but]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
 
     @property
     def running(self) -> bool:

@@ -29,6 +29,9 @@ GAUGES: dict[str, str] = {
     "timers_unanswered": "Triggers given to the command handler that no decision has answered yet.",
     "dispatched_attempts": "Attempts that this process runs itself (noop and http targets).",
     "projection_lag_seconds": "Age of the oldest accepted decision that queries do not show yet.",
+    "projection_lag_records": "Records of the log that queries do not show yet. Cluster only.",
+    "replica_lag_records": "Records known to be on the log that this process has not folded yet. Cluster only.",
+    "trigger_lag": "Triggers that wait for this process to decide on them. Cluster only.",
     "log_decisions": "Decisions on the log.",
 }
 """Gauges that other parts give the values of, with their help; see Metrics.watch."""
@@ -95,6 +98,11 @@ class Metrics:
             left, entered = _status(before), _status(after)
             if left != entered:
                 self._move(left, entered)
+        self.count(accepted)
+
+    def count(self, accepted: Sequence[Accepted]) -> None:
+        """Count their events alone; where several processes fold the same log, one of them must."""
+        for change in accepted:
             for event in change.record.events:
                 count = _COUNTED.get(type(event))
                 if count is not None:

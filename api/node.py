@@ -17,6 +17,10 @@ from taskscheduler.streams.dispatch.queue import Beat, Given, Report
 from taskscheduler.streams.hub import LiveEvent
 
 
+class StartRefused(Exception):
+    """A process that cannot start: one sentence that says why and what to do."""
+
+
 class Work(Protocol):
     """The worker protocol; see QueueService."""
 
@@ -79,3 +83,17 @@ class Node(Protocol):
     def health(self) -> HealthRegistry: ...
     @property
     def metrics(self) -> Metrics: ...
+
+
+class Running(Protocol):
+    """A process of a scheduler. `serving` is None where it takes no requests but those of probes."""
+
+    @property
+    def serving(self) -> Node | None: ...
+    @property
+    def health(self) -> HealthRegistry: ...
+    @property
+    def metrics(self) -> Metrics: ...
+    async def stop(self, grace: float) -> None:
+        """Take no new work, let what runs end within `grace` seconds. Idempotent."""
+        ...

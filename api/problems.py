@@ -14,10 +14,14 @@ from litestar.exceptions import HTTPException
 from taskscheduler.api.reply import Headers, Reply, encode
 from taskscheduler.commands.handler import Unavailable
 from taskscheduler.domain import errors
+from taskscheduler.projections.ports import ViewsUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 MOST_ERRORS = 100
 """Of a request with more, the first are listed."""
+
+RETRY_READS = 1.0
+"""Seconds."""
 
 _log = logging.getLogger(__name__)
 
@@ -146,6 +150,8 @@ def problem_of(error: Exception, key: str = "/headers/idempotency-key") -> Probl
         return Problem(_DOMAIN[type(error)], error.detail)
     if isinstance(error, Unavailable):
         return Problem("unavailable", error.detail, retry_after=error.retry_after, outcome=error.outcome)
+    if isinstance(error, ViewsUnavailable):
+        return Problem("unavailable", str(error), retry_after=RETRY_READS)
     if isinstance(error, HTTPException) and (kind := _HTTP.get(error.status_code)) is not None:
         allowed = (error.headers or {}).get("allow")
         headers: Headers = ((b"allow", allowed.encode()),) if allowed is not None else ()

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from types import FrameType
 from typing import Any
 
@@ -19,9 +20,10 @@ import uvicorn
 import uvloop
 
 from taskscheduler.api import logs
-from taskscheduler.api.app import create_app
+from taskscheduler.api.app import create_app, create_probes
 from taskscheduler.api.bootstrap import embedded
 from taskscheduler.api.metrics import release
+from taskscheduler.api.node import Running, StartRefused
 from taskscheduler.api.protocol import Protocol
 from taskscheduler.api.settings import Settings, SettingsError
 from taskscheduler.streams.replica import LogDiverged
@@ -48,7 +50,7 @@ def serve(settings: Settings) -> None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings, listener))
-    except (DataRefused, LogDiverged) as error:
+    except (DataRefused, LogDiverged, StartRefused) as error:
         raise StartError(str(error)) from error
     finally:
         listener.close()
@@ -140,8 +142,10 @@ def _tune() -> None:
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     stop = Stop(asyncio.get_running_loop())
     with stop.listening():
-        async with embedded(settings) as node:
-            app = create_app(node, settings, observe=node.metrics.observe_http)
+        async with running(settings) as node:
+            observe = node.metrics.observe_http
+            routes = node.serving
+            app = create_probes(node, observe) if routes is None else create_app(routes, settings, observe=observe)
             http = _Http(_config(app))
             serving = asyncio.create_task(http.serve([listener]), name="http")
             started, stopping = asyncio.create_task(http.listening.wait()), asyncio.create_task(stop.wait())
@@ -159,6 +163,19 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
                 waiting.cancel()
             await serving
     _log.info("stopped")
+
+
+def running(settings: Settings) -> AbstractAsyncContextManager[Running]:
+    """The process that the settings ask for. Raises StartError where packages of the profile are missing."""
+    if settings.profile == "embedded":
+        return embedded(settings)
+    try:
+        from taskscheduler.api.cluster.node import cluster
+    except ModuleNotFoundError as error:
+        raise StartError(
+            f"the cluster profile needs the package {error.name}: pip install 'taskscheduler[cluster]'"
+        ) from error
+    return cluster(settings)
 
 
 def _config(app: Any) -> uvicorn.Config:

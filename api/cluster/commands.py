@@ -1,0 +1,105 @@
+"""What decides in a process of a cluster: replicas of all partitions of the log, and the handler over them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from taskscheduler.api.metrics import Metrics
+from taskscheduler.api.settings import Settings
+from taskscheduler.commands.handler import CommandHandler
+from taskscheduler.domain.decision import FOLD_VERSION, stream_of
+from taskscheduler.domain.messages import Policy
+from taskscheduler.domain.values import Instant, Millis
+from taskscheduler.streams.claimable import Claimables
+from taskscheduler.streams.claimable_shares import ClaimableShares
+from taskscheduler.streams.holders import Holders
+from taskscheduler.streams.kafka.event_log import KafkaEventLog
+from taskscheduler.streams.observer import Observer
+from taskscheduler.streams.partitions import Replicas
+from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table
+from taskscheduler.streams.rocksdb.buffer import Buffer
+from taskscheduler.streams.rocksdb.claim_tables import RocksClaimTable, RocksHolderTable
+from taskscheduler.streams.rocksdb.database import Database
+from taskscheduler.streams.rocksdb.state_store import StateStore
+from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
+from taskscheduler.streams.timers import Timers
+
+FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES)
+
+
+class Share:
+    """One partition of the log as this process folds it: its state, timers and waiting runs, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = Database(folder, FAMILIES)
+        buffer = Buffer(self.database)
+        self.store = StateStore(buffer)
+        self.timers = Timers(RocksTimerTable(buffer))
+        self.claimables = Claimables(RocksClaimTable(buffer))
+        self.holders = Holders(RocksHolderTable(buffer))
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """What follows the state of this partition."""
+        return (self.timers, self.claimables, self.holders)
+
+
+class Commands:
+    """What decides: replicas of all partitions, the handler over them, and where waiting runs are found."""
+
+    def __init__(
+        self,
+        log: KafkaEventLog,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], Instant],
+        seed: Callable[[], int],
+    ) -> None:
+        # State folded by other rules stays beside it until the folder is deleted, so that a release can be taken back.
+        folder = settings.data_dir / log.log_id / f"commands-{FOLD_VERSION}"
+        self.shares = [Share(folder / str(partition)) for partition in range(log.partitions)]
+        self.log = log
+        self.clock = clock
+        self.replicas = Replicas(
+            log,
+            {partition: share.store for partition, share in enumerate(self.shares)},
+            lambda partition: self.shares[partition].observers,
+        )
+        self.handler = CommandHandler(
+            log,
+            self.replicas,
+            clock=clock,
+            seed=seed,
+            instance=secrets.token_hex(6),
+            policy=Policy(settings.late_after, settings.retention.runs, settings.retention.deleted),
+            timeout=settings.commands.timeout / 1000,
+            observe=metrics.observe_command,
+        )
+
+    def claimable(self, mine: Callable[[], Collection[int]], help_after: Millis) -> ClaimableShares:
+        """Waiting runs, those of the partitions that are `mine` first."""
+        return ClaimableShares(
+            [share.claimables for share in self.shares],
+            lambda task_id: self.log.partition_of(stream_of(task_id)),
+            mine,
+            clock=self.clock,
+            help_after=help_after,
+        )
+
+    def due(self, before: Instant, limit: int) -> int:
+        """Streams that have been due since before an instant, counted up to a limit."""
+        found = 0
+        for share in self.shares:
+            if found < limit:
+                found += share.timers.backlog(before, limit - found)
+        return found
+
+    def close(self) -> None:
+        """Flush, and let the next process have the folder."""
+        for share, replica in zip(self.shares, self.replicas.by_partition.values(), strict=True):
+            if share.database.failed is None:
+                replica.flush()
+            share.database.close()

@@ -1,0 +1,60 @@
+"""The role `triggers`: decides on what Flink says is due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from taskscheduler.api.bootstrap import BACKLOG_LIMIT
+from taskscheduler.api.cluster.commands import Commands
+from taskscheduler.api.health import Component, HealthRegistry, down, up
+from taskscheduler.api.loops import Loops
+from taskscheduler.api.metrics import Metrics
+from taskscheduler.api.settings import Settings
+from taskscheduler.domain.decision import Accepted
+from taskscheduler.domain.values import SECOND
+from taskscheduler.streams.kafka.triggers import TriggerConsumer
+
+LATE = 10 * SECOND
+"""Streams that are due for this long without a decision: whoever gives the triggers is away."""
+
+
+class Triggering:
+    """A part of a process."""
+
+    def __init__(self, commands: Commands, settings: Settings, loops: Loops, metrics: Metrics) -> None:
+        self._commands = commands
+        self._metrics = metrics
+        self._loops = loops
+        self._consumer = TriggerConsumer(settings.kafka, commands.log.topics, commands.replicas, commands.handler)
+
+    def apply(self, accepted: Sequence[Accepted]) -> None:
+        """Count what happens in the partitions that this instance decides for: each is counted once in a cluster."""
+        mine = self._consumer.partitions
+        self._metrics.count([change for change in accepted if change.partition in mine])
+
+    async def start(self, loops: Loops) -> None:
+        """Begin to take triggers."""
+        self._commands.replicas.observe(self)
+        loops.start("triggers", self._consumer.run)
+
+    def register(self, health: HealthRegistry, metrics: Metrics) -> None:
+        """Late triggers are told, whatever the cause; they do not make a process unfit."""
+        health.register("timers", self._timers, needed=False)
+        health.register("triggers", lambda: self._loops.health("triggers"))
+        metrics.watch("due_backlog", lambda: self._commands.due(self._commands.clock(), BACKLOG_LIMIT))
+        metrics.watch("trigger_lag", lambda: self._consumer.lag)
+
+    def refuse(self) -> None:
+        """Triggers end with the loop; what was not decided on is given again."""
+
+    async def stop(self, grace: float) -> None:
+        """Decisions under way end with the handler."""
+
+    async def close(self) -> None:
+        """Connections end with the loop."""
+
+    def _timers(self) -> Component:
+        late = self._commands.due(self._commands.clock() - LATE, BACKLOG_LIMIT)
+        if late:
+            return down(error=f"{late} tasks are due for more than {LATE // SECOND} s: triggers are late", late=late)
+        return up()
