@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from taskscheduler.api.settings import Kafka
+from taskscheduler.commands.handler import CommandHandler
 from taskscheduler.domain.values import Instant
+from taskscheduler.streams.partitions import Replicas
+from taskscheduler.streams.rocksdb import state_store
+from taskscheduler.streams.rocksdb.buffer import Buffer
+from taskscheduler.streams.rocksdb.database import Database
+from taskscheduler.streams.rocksdb.state_store import StateStore
 
 
 def now() -> Instant:
@@ -49,3 +58,70 @@ async def admin_of(settings: Kafka) -> AsyncIterator[Any]:
         yield admin
     finally:
         await admin.close()
+
+
+class Instance:
+    """What decides in a process of a cluster: a log, a replica of each partition on RocksDB, and a handler."""
+
+    def __init__(self, settings: Kafka, path: Path, name: str = "n", timeout: float = 10.0) -> None:
+        self.settings = settings
+        self.path = path
+        self.name = name
+        self.timeout = timeout
+
+    async def start(self, *, follow: bool = True) -> Self:
+        from taskscheduler.streams.kafka.event_log import KafkaEventLog
+
+        self.log = await KafkaEventLog.open(self.settings, clock=now)
+        self.databases = [
+            Database(self.path / str(partition), state_store.FAMILIES) for partition in range(self.log.partitions)
+        ]
+        self.stores = {number: StateStore(Buffer(database)) for number, database in enumerate(self.databases)}
+        self.replicas = Replicas(self.log, self.stores)
+        self.handler = CommandHandler(
+            self.log,
+            self.replicas,
+            clock=now,
+            seed=lambda: random.getrandbits(64),
+            instance=self.name,
+            timeout=self.timeout,
+        )
+        await self.replicas.check()
+        self.following: asyncio.Task[None] | None = None
+        if follow:
+            self.follow()
+        return self
+
+    def follow(self) -> None:
+        self.following = asyncio.create_task(self.replicas.run())
+
+    async def caught_up(self) -> None:
+        """Returns when everything that is on the log is folded."""
+        for partition in range(self.log.partitions):
+            await self.replicas.reached(partition, await self.log.end(partition))
+
+    def digests(self) -> list[str]:
+        return [store.digest() for store in self.stores.values()]
+
+    async def stop(self) -> None:
+        await self.handler.drain()
+        if self.following is not None:
+            self.following.cancel()
+            await asyncio.gather(self.following, return_exceptions=True)
+        await self.log.close()
+        self.replicas.flush()
+        for database in self.databases:
+            database.close()
+
+
+@asynccontextmanager
+async def instances(settings: Kafka, path: Path, count: int = 1, **given: Any) -> AsyncIterator[list[Instance]]:
+    """So many instances of one cluster in this process."""
+    running: list[Instance] = []
+    try:
+        for number in range(count):
+            running.append(await Instance(settings, path / str(number), f"n{number}", **given).start())
+        yield running
+    finally:
+        for instance in running:
+            await instance.stop()
