@@ -83,6 +83,11 @@ class Projecting:
         """Up to where each partition is folded here."""
         return {partition: follower.position for partition, follower in self._followers.items()}
 
+    @property
+    def saved(self) -> dict[int, int]:
+        """Up to where each partition is in the read models."""
+        return {partition: follower.saved for partition, follower in self._followers.items()}
+
     async def assign(self, partitions: Collection[int]) -> None:
         """Project these from now on and no others. What is folded of those that go is written first, if that can be."""
         async with self._changing:
@@ -168,7 +173,7 @@ class Projecting:
         for partition, position in (await self._views.flush()).items():
             follower = self._followers.get(partition)
             if follower is not None:
-                follower.saved(position)
+                follower.wrote(position)
         self.written += waiting
         self._room.set()
 

@@ -90,7 +90,7 @@ class Follower:
         self._path = path
         self._turns = turns
         self._clock = clock
-        self._saved = 0
+        self.saved = 0
         self._saved_changed = asyncio.Event()
         self._unsaved: deque[tuple[int, Instant]] = deque()
         self.position = 0
@@ -99,21 +99,21 @@ class Follower:
     @property
     def lag(self) -> Lag:
         """As far as the end of the log is known here."""
-        records = max(0, self.end - self._saved)
+        records = max(0, self.end - self.saved)
         if not records or not self._unsaved:
             return Lag(records)
         return Lag(records, max(0, self._clock() - self._unsaved[0][1]) / 1000)
 
-    def saved(self, position: int) -> None:
+    def wrote(self, position: int) -> None:
         """The read models hold everything up to here."""
-        self._saved = max(self._saved, position)
+        self.saved = max(self.saved, position)
         while self._unsaved and self._unsaved[0][0] <= position:
             self._unsaved.popleft()
         self._saved_changed.set()
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        self.saved(await self._views.take(self._partition))
+        self.wrote(await self._views.take(self._partition))
         database = await self._open()
         try:
             await self._follow(_Held(StateStore(Buffer(database))))
@@ -144,7 +144,7 @@ class Follower:
                     some = entries[at : at + SLICE]
                     replica.fold(some)
                     self.position = replica.position
-                    if replica.position > self._saved:
+                    if replica.position > self.saved:
                         self._unsaved.append((replica.position, some[0].appended_at))
                         self._views.reach(self._partition, replica.position)
                         self._turns.changed()
@@ -155,7 +155,7 @@ class Follower:
                     kept_at = time.monotonic()
         finally:
             replica.flush()
-            if replica.position <= self._saved:
+            if replica.position <= self.saved:
                 store.keep(replica)
 
     async def _replica(self, store: _Held) -> Replica:
@@ -163,7 +163,7 @@ class Follower:
         ahead = store.position().position
         if store.position().fold_version != FOLD_VERSION:
             store.start_over()
-        elif ahead > self._saved and not await self._handed_over(ahead):
+        elif ahead > self.saved and not await self._handed_over(ahead):
             logger.warning(
                 "folding a partition anew", partition=self._partition, reason="the read models are behind it"
             )
@@ -178,19 +178,19 @@ class Follower:
         return replica
 
     def _new(self, store: _Held) -> Replica:
-        observer = _Lacking(self._views, lambda: self._saved)
+        observer = _Lacking(self._views, lambda: self.saved)
         return Replica(self._log, store, (observer,), partition=self._partition, flush_after=3600.0)
 
     async def _handed_over(self, position: int) -> bool:
         """Whether somebody else brings the read models up to here: who makes a new generation follows for a while."""
         deadline = time.monotonic() + HANDED_OVER
-        while self._saved < position and time.monotonic() < deadline:
+        while self.saved < position and time.monotonic() < deadline:
             await asyncio.sleep(0.2)
-            self.saved(await self._views.take(self._partition))
-        return self._saved >= position
+            self.wrote(await self._views.take(self._partition))
+        return self.saved >= position
 
     async def _reached(self, position: int) -> None:
-        while self._saved < position:
+        while self.saved < position:
             self._saved_changed.clear()
             await self._saved_changed.wait()
 
