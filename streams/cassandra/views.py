@@ -166,14 +166,15 @@ class CassandraViews:
     async def _write(self, pending: Pending) -> None:
         await self._count(pending)
         self._move(pending)
-        companions, writes = Writes(), Writes()
+        companions, writes, names = Writes(), Writes(), Writes()
         for removal in pending.removals:
-            await self._remove(removal, companions, writes)
+            await self._remove(removal, companions, writes, names)
         for table, rows in pending.rows.items():
             self._add(table, rows, writes)
-        # Companions are found through the rows that name them: those may go only when all companions are gone.
-        await companions.send(self.session, self.layouts.all())
-        await writes.send(self.session, self.layouts.all())
+        # Companions are found through the rows that name them, and those through the names of their buckets: what leads
+        # to a row may go only when the row is gone, or the same changes again would not find it.
+        for some in (companions, writes, names):
+            await some.send(self.session, self.layouts.all())
         await self.positions.save(pending.reached)
 
     async def _count(self, pending: Pending) -> None:
@@ -247,7 +248,7 @@ class CassandraViews:
             else:
                 writes.remove(layout, (gram, named["id"]), partition, position)
 
-    async def _remove(self, removal: Removal, companions: Writes, writes: Writes) -> None:
+    async def _remove(self, removal: Removal, companions: Writes, writes: Writes, names: Writes) -> None:
         table, key, bounds, partition, position = removal
         layout, piece = self.layouts.of[table], Piece(key)
         if table.companions is not None:
@@ -257,7 +258,7 @@ class CassandraViews:
         if layout.bucket_column is None:
             writes.remove_range(layout, piece, bounds, position)
             return
-        names, of_buckets = self.layouts.buckets[table], layout.bounds_of_buckets(bounds)
+        of_names, of_buckets = self.layouts.buckets[table], layout.bounds_of_buckets(bounds)
         edges = [cut.prefix[0] for cut in of_buckets if cut is not None]
         for bucket in await self.tables.buckets(table, piece, of_buckets, backwards=False, limit=EVERYTHING):
             part = piece._replace(bucket=bucket)
@@ -265,5 +266,5 @@ class CassandraViews:
                 writes.remove_range(layout, part, bounds, position)
             else:
                 writes.remove_range(layout, part, Bounds(), position)
-                writes.remove(names, part.key, partition, position)
-                self._known.pop((names, wires(part.key)), None)
+                names.remove(of_names, part.key, partition, position)
+                self._known.pop((of_names, wires(part.key)), None)
