@@ -17,8 +17,9 @@ from taskscheduler.api.settings import ENV_PREFIX, FIELDS, Field, Settings, Sett
 
 CONFIG_FILE = "taskscheduler.toml"
 _FILE = "_FILE"
-_OTHERS = frozenset({"URL", "CONFIG"})
-"""Environment names under the prefix that mean something else: the command line's server, and the file to read."""
+_OTHERS = frozenset({"URL", "CONFIG", "CACHE_DIR"})
+"""Environment names under the prefix that mean something else: the command line's server, the file to read, and where
+the jars of a cluster on this machine are kept."""
 _FOR_TESTS = "TEST_"
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 

@@ -224,7 +224,15 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         flink_home.build(self.home)
         for folder in ("checkpoints", "savepoints", "recovery", "tmp"):
             (self.data / folder).mkdir(parents=True, exist_ok=True)
-        values = {
+        (self.home / "conf" / "config.yaml").write_text(self.configuration(), encoding="utf-8")
+        (self.home / "conf" / "zoo.cfg").write_text(_ZOOKEEPER.format_map(self._values()), encoding="utf-8")
+
+    def configuration(self) -> str:
+        """Flink's `config.yaml`."""
+        return (_CONFIGURATION + _RECOVERY if self.recovery else _CONFIGURATION).format_map(self._values())
+
+    def _values(self) -> dict[str, object]:
+        return {
             "rest": self.ports["flink"],
             "rpc": self.ports["flink-rpc"],
             "zookeeper": self.ports["zookeeper"],
@@ -234,6 +242,3 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
             "options": " ".join(_JAVA_OPTIONS),
             **msgspec.structs.asdict(self.size),
         }
-        written = (_CONFIGURATION + _RECOVERY if self.recovery else _CONFIGURATION).format_map(values)
-        (self.home / "conf" / "config.yaml").write_text(written, encoding="utf-8")
-        (self.home / "conf" / "zoo.cfg").write_text(_ZOOKEEPER.format_map(values), encoding="utf-8")
