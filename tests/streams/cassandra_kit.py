@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-import msgspec
-
 from taskscheduler.api.settings import Cassandra
 from taskscheduler.projections.tables import Key
 from taskscheduler.streams.cassandra.generation import Generation
-from taskscheduler.streams.cassandra.schema import Schema, migrate
+from taskscheduler.streams.cassandra.schema import migrate
 from taskscheduler.streams.cassandra.session import Session
 from taskscheduler.streams.cassandra.views import CassandraViews
 from tests.projections.conformance import Way
@@ -20,9 +18,7 @@ PARTITIONS = 3
 def settings(contact_point: str, keyspace: str | None = None, **more: object) -> Cassandra:
     """How to reach the node; the keyspace is a new one unless named."""
     keyspace = keyspace or f"t{uuid4().hex[:12]}"
-    return msgspec.convert(
-        {"contact_points": (contact_point,), "keyspace": keyspace, "replication": 1, **more}, Cassandra
-    )
+    return Cassandra(**{"contact_points": (contact_point,), "keyspace": keyspace, "replication": 1, **more})  # type: ignore[arg-type]
 
 
 class OpenedCassandra:
@@ -64,6 +60,3 @@ class OpenedCassandra:
         """The keyspace, and with it everything."""
         await self.session.run(f"DROP KEYSPACE IF EXISTS {self.session.keyspace}", timeout=60)
         await self.session.close()
-
-
-__all__ = ["PARTITIONS", "OpenedCassandra", "Schema", "settings"]
