@@ -125,10 +125,10 @@ class Claimables:
         before, after = change.before, change.after
         was, now = before.runs.get(run_id), after.runs.get(run_id)
         if was is not None and was.status == "queued" and before.definition is not None:
-            self._table.delete(lane_of(before.definition), _place(before.definition, before.id, was))
+            self._table.delete(lane_of(before.definition), place_of(before.definition, before.id, was))
             self.waiting -= 1
         if now is not None and now.status == "queued" and after.definition is not None:
-            lane, item = lane_of(after.definition), _place(after.definition, after.id, now)
+            lane, item = lane_of(after.definition), place_of(after.definition, after.id, now)
             self._table.put(lane, item)
             self.waiting += 1
             if lane.group in self._kinds:
@@ -175,6 +175,7 @@ def _touched(change: Accepted) -> Iterable[str]:
     return touched
 
 
-def _place(definition: Definition, task_id: str, run: Run) -> Claimable:
+def place_of(definition: Definition, task_id: str, run: Run) -> Claimable:
+    """Where a run that can be claimed waits within its lane."""
     available = run.available_at if run.available_at is not None else run.scheduled_for
     return Claimable(available + (definition.priority - 1) * AGEING, task_id, run.id)

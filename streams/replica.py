@@ -195,7 +195,7 @@ class Replica:
             else:
                 after, verdict = fold(before, record, entry.appended_at)
             if verdict is Verdict.ACCEPTED:
-                chain = hashlib.blake2b((kept.chain + record.record_id).encode(), digest_size=8).hexdigest()
+                chain = chain_of(kept.chain, record.record_id)
                 run_ids = {e.run_id for e in record.events if isinstance(e, _OF_A_RUN)}
                 keys = before.keys.keys() ^ after.keys.keys() if before.keys is not after.keys else ()
                 store.save(task_id, Kept(after, record.wakeup, chain), run_ids, keys)
@@ -249,6 +249,11 @@ class Replica:
                 self._reached.append((position, future))
             elif not future.done():
                 future.set_result(None)
+
+
+def chain_of(before: str, record_id: str) -> str:
+    """The hash over the ids of accepted records, one more of them."""
+    return hashlib.blake2b((before + record_id).encode(), digest_size=8).hexdigest()
 
 
 def _name(entry: Entry) -> str:

@@ -15,11 +15,12 @@ def entry_of(message: Any, partitions: int) -> Entry:
 
     Raises UnknownEvent for what a newer release wrote.
     """
-    record = None if message.value is None else _record(message.value, message.partition, partitions)
+    record = None if message.value is None else record_of(message.value, message.partition, partitions)
     return Entry(message.partition, message.offset, message.timestamp, record)
 
 
-def _record(value: bytes, partition: int, partitions: int) -> Record | None:
+def record_of(value: bytes, partition: int, partitions: int) -> Record | None:
+    """The record in a message's value; None and UnknownEvent as for an entry."""
     try:
         record = decode_record(value)
     except Unreadable:

@@ -17,20 +17,20 @@ class RocksClaimTable:
 
     def put(self, lane: Lane, item: Claimable) -> None:
         """Let a run wait."""
-        self._rows.insert(_key(lane, item), True)
+        self._rows.insert(key_of(lane, item), True)
 
     def delete(self, lane: Lane, item: Claimable) -> None:
         """The run waits no more."""
-        self._rows.delete(_key(lane, item))
+        self._rows.delete(key_of(lane, item))
 
     def has(self, lane: Lane, item: Claimable) -> bool:
         """Whether the run still waits there."""
-        return self._rows.get(_key(lane, item)) is not None
+        return self._rows.get(key_of(lane, item)) is not None
 
     def first(self, lane: Lane, limit: int, after: Claimable | None) -> list[Claimable]:
         """The next runs of a lane in order."""
         prefix = _prefix(lane)
-        start = prefix if after is None else _key(lane, after) + b"\0"
+        start = prefix if after is None else key_of(lane, after) + b"\0"
         rows = self._rows.scan(start, prefix + b"\xff" * 9, limit=limit)
         return [_parse(key[len(prefix) :]) for key, _ in rows]
 
@@ -72,7 +72,8 @@ def _prefix(lane: Lane) -> bytes:
     return f"{lane.group}\0{lane.kind}\0".encode()
 
 
-def _key(lane: Lane, item: Claimable) -> bytes:
+def key_of(lane: Lane, item: Claimable) -> bytes:
+    """Key of a waiting run on disk."""
     return _prefix(lane) + item.order.to_bytes(8, "big") + f"{item.task_id}\0{item.run_id}".encode()
 
 

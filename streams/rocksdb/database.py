@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 import msgspec
-from rocksdict import Cache, ColumnFamily, Rdict, ReadOptions, WriteBatch
+from rocksdict import AccessType, Cache, ColumnFamily, Rdict, ReadOptions, WriteBatch
 
 from taskscheduler.streams.rocksdb.inspection import find_families, refusal
 from taskscheduler.streams.rocksdb.lockfile import DirectoryLock
@@ -122,9 +123,14 @@ class Database:
     A `write` survives the end of the process at once, and the loss of power once a later `sync` has returned.
     After a failed write or sync all further ones are refused, and `failed` says why: what the disk holds is unknown
     until it is read again. `damaged` says what could not be read while serving. `syncs` counts the fsyncs.
+
+    One that is `read_only` has the families that are there, as they stand at the opening, and keeps nobody out: another
+    process may serve from the directory meanwhile. It has to be there.
     """
 
-    def __init__(self, path: Path, families: Iterable[str], *, accept_loss: bool = False) -> None:
+    def __init__(
+        self, path: Path, families: Iterable[str], *, accept_loss: bool = False, read_only: bool = False
+    ) -> None:
         self.path = path
         self.failed: str | None = None
         self.damaged: str | None = None
@@ -134,17 +140,15 @@ class Database:
         self._waiting: list[asyncio.Future[None]] = []
         self._families: dict[str, Family] = {}
         self._syncer = SyncThread(self.sync_now)
-        try:
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = DirectoryLock(path)
-        except OSError as error:
-            raise DataDirUnusable(path, error.strerror or str(error)) from error
+        self._lock = None if read_only else self._take(path)
         try:
             present = find_families(path, accept_loss)
-            names = sorted({META, *families, *present} - {"default"})
-            self._db = self._open(names, accept_loss)
+            if read_only and not present:
+                raise DataDirUnusable(path, "there is no data in it")
+            names = sorted({*present, *(() if read_only else (META, *families))} - {"default"})
+            self._db = self._open(names, accept_loss, read_only)
         except BaseException:
-            self._lock.release()
+            self._release()
             raise
         for name in names:
             handle = self._db.get_column_family_handle(name)
@@ -155,11 +159,32 @@ class Database:
             self.close()
             raise
 
-    def _open(self, names: list[str], accept_loss: bool) -> Rdict:
-        cache = Cache(BLOCK_CACHE)
-        options = {name: family_options(cache, name) for name in names}
+    @staticmethod
+    def _take(path: Path) -> DirectoryLock:
         try:
-            return Rdict(str(self.path), database_options(cache, accept_loss), options)
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return DirectoryLock(path)
+        except OSError as error:
+            raise DataDirUnusable(path, error.strerror or str(error)) from error
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def _open(self, names: list[str], accept_loss: bool, read_only: bool) -> Rdict:
+        cache = Cache(BLOCK_CACHE)
+        families = {name: family_options(cache, name) for name in names}
+        options = database_options(cache, accept_loss)
+        try:
+            if not read_only:
+                return Rdict(str(self.path), options, families)
+            # Every file is held open from the start: who serves may delete it meanwhile.
+            options.set_max_open_files(-1)
+            options.create_if_missing(False)
+            options.create_missing_column_families(False)
+            with tempfile.TemporaryDirectory() as elsewhere:
+                options.set_db_log_dir(elsewhere)
+                return Rdict(str(self.path), options, families, AccessType.read_only())
         except Exception as error:
             raise refusal(self.path, error) from error
 
@@ -270,7 +295,7 @@ class Database:
             family.close()
         with contextlib.suppress(Exception):  # raised again for a write that failed before
             self._db.close()
-        self._lock.release()
+        self._release()
 
     def __enter__(self) -> Database:
         return self

@@ -6,7 +6,7 @@ The cost of a decision must not grow with the number of active runs, so a decisi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -35,6 +35,16 @@ _runs = msgspec.msgpack.Decoder(Run)
 _keys = msgspec.msgpack.Decoder(UsedKey)
 _positions = msgspec.msgpack.Decoder(Position)
 _POSITION = b"position"
+
+
+def rows_of(task_id: str, kept: Kept) -> Iterator[tuple[str, bytes, bytes]]:
+    """What lies on disk of a state once it is flushed: family, key and value of each row."""
+    name, task = task_id.encode(), kept.task
+    yield "state", name, _encode(kept)
+    for run_id, run in task.runs.items():
+        yield "state_runs", name + b"\0" + run_id.encode(), _encoder.encode(run)
+    for key, used in task.keys.items():
+        yield "state_keys", name + b"\0" + key.encode(), _encoder.encode(used)
 
 
 class StateStore:

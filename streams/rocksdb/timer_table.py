@@ -18,25 +18,34 @@ class RocksTimerTable:
 
     def put(self, due: Instant, task_id: str, version: int) -> None:
         """Set a timer."""
-        self._rows.insert(due.to_bytes(8, "big") + task_id.encode(), version)
+        self._rows.insert(_key(due, task_id), version)
 
     def delete(self, due: Instant, task_id: str) -> None:
         """Remove a timer."""
-        self._rows.delete(due.to_bytes(8, "big") + task_id.encode())
+        self._rows.delete(_key(due, task_id))
 
     def get(self, due: Instant, task_id: str) -> int | None:
         """The version that set the timer, if it is still set."""
-        return self._rows.get(due.to_bytes(8, "big") + task_id.encode())
+        return self._rows.get(_key(due, task_id))
 
     def first(self, limit: int, after: Timer | None) -> list[Timer]:
         """The next timers in order, strictly after a given one."""
-        start = b"" if after is None else after[0].to_bytes(8, "big") + after[1].encode() + b"\0"
+        start = b"" if after is None else _key(*after[:2]) + b"\0"
         rows = self._rows.scan(start, _END, limit=limit)
         return [(int.from_bytes(key[:8], "big"), key[8:].decode(), version) for key, version in rows]
 
     def count_due(self, now: Instant, limit: int) -> int:
         """How many timers are due, counted up to `limit`."""
         return sum(1 for _ in self._rows.scan(b"", (now + 1).to_bytes(8, "big"), limit=limit))
+
+
+def row_of(due: Instant, task_id: str, version: int) -> tuple[bytes, bytes]:
+    """Key and value of a timer on disk."""
+    return _key(due, task_id), _encode(version)
+
+
+def _key(due: Instant, task_id: str) -> bytes:
+    return due.to_bytes(8, "big") + task_id.encode()
 
 
 def _encode(version: int) -> bytes:
