@@ -120,6 +120,8 @@ class Session:
             if isinstance(error, _AWAY):
                 raise self._unavailable(error) from None
             raise
+        # Preparing a statement has no limit of its own, and the driver lets nobody set this one.
+        session._default_timeout = self.settings.request_timeout / 1000
         if self._closed:
             cluster.shutdown()
             return
