@@ -6,9 +6,18 @@ from collections.abc import Generator
 import pytest
 
 from tests.support import engines
-from tests.support.engines import cassandra, flink, kafka, own_cassandra, own_flink, own_kafka
+from tests.support.engines import (
+    cassandra,
+    cluster,
+    flink,
+    kafka,
+    own_cassandra,
+    own_cluster,
+    own_flink,
+    own_kafka,
+)
 
-__all__ = ["cassandra", "flink", "kafka", "own_cassandra", "own_flink", "own_kafka"]
+__all__ = ["cassandra", "cluster", "flink", "kafka", "own_cassandra", "own_cluster", "own_flink", "own_kafka"]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from taskscheduler.api.local_cluster import cassandra, kafka, probes
 from taskscheduler.api.local_cluster.errors import ClusterError
 from taskscheduler.api.local_cluster.flink import Session, Size
+from taskscheduler.api.local_cluster.java import Jit
 from taskscheduler.api.local_cluster.process import Process
 from taskscheduler.api.settings import env_name
 
@@ -44,17 +45,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     ports: Mapping[str, int]
     settings: Mapping[str, str] = {}
+    jit: Jit = "c2"
 
     def flink(self) -> Session:
         """Its Flink."""
         size = Size(heap=512, managed=512)
-        return Session(folder=self.folder / "flink", ports=self.ports, size=size, jit="c2")
+        return Session(folder=self.folder / "flink", ports=self.ports, size=size, jit=self.jit)
 
     def engines(self) -> list[Process]:
         """What our own processes build on, in the order of starting."""
         return [
-            cassandra.node(self.folder / "cassandra", self.ports, "c2"),  # first, as it takes longest
-            kafka.broker(self.folder / "kafka", self.ports, "c2"),
+            cassandra.node(self.folder / "cassandra", self.ports, self.jit),  # first, as it takes longest
+            kafka.broker(self.folder / "kafka", self.ports, self.jit),
             *self.flink().processes(),
         ]
 

@@ -1,9 +1,9 @@
 """Real servers for tests: one of each per session, shared by all its workers, and others that a test may ill-treat.
 
 `kafka` is the bootstrap servers and `cassandra` a contact point, both `host:port`; `flink` is a session cluster with
-one TaskManager of four slots. Nothing may stop or pause these: others use them at the same time. `own_kafka`,
-`own_cassandra` and `own_flink` are made for one module; their `Process`es can be killed, paused, resumed, stopped, and
-started again on the same ports and data.
+one TaskManager of four slots; `cluster` is all of them with our own processes. Nothing may stop or pause these: others
+use them at the same time. `own_kafka`, `own_cassandra`, `own_flink` and `own_cluster` are made for one module; their
+`Process`es can be killed, paused, resumed, stopped, and started again on the same ports and data.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from taskscheduler.api.local_cluster import cassandra as cassandra_server
 from taskscheduler.api.local_cluster import flink as flink_server
 from taskscheduler.api.local_cluster import jars, java
 from taskscheduler.api.local_cluster import kafka as kafka_server
-from taskscheduler.api.local_cluster.cluster import missing_packages
+from taskscheduler.api.local_cluster.cluster import missing_packages, up
 from taskscheduler.api.local_cluster.errors import ClusterError
 from taskscheduler.api.local_cluster.handle import Handle
+from taskscheduler.api.local_cluster.plan import DEFAULT_PORTS, Plan
 from taskscheduler.api.local_cluster.process import Process, free_ports
 
 REQUIRED = os.environ.get("TASKSCHEDULER_TEST_CLUSTER") == "required"
@@ -61,10 +62,9 @@ class Server(msgspec.Struct, frozen=True):
     process: Process
     address: str
 
-    @property
-    def processes(self) -> list[Process]:
-        """What to start, in this order."""
-        return [self.process]
+    def start(self) -> None:
+        """Start it, unless it runs."""
+        self.process.start()
 
 
 class Flink(msgspec.Struct, frozen=True):
@@ -80,17 +80,38 @@ class Flink(msgspec.Struct, frozen=True):
     def task_manager(self) -> Process:
         return self.session.task_manager()
 
-    @property
-    def processes(self) -> list[Process]:
-        """What to start, in this order."""
-        return self.session.processes()
+    def start(self) -> None:
+        """Start what does not run of it."""
+        for process in self.session.processes():
+            process.launch()
+        for process in self.session.processes():
+            process.wait()
 
     def environment(self) -> dict[str, str]:
         """The environment of a process that submits jobs, by `session.home/bin/flink run -py …` or by pyflink."""
         return {**os.environ, **self.session.environment()}
 
 
-E = TypeVar("E", Server, Flink)
+class Cluster(msgspec.Struct, frozen=True):
+    """All engines, two API instances, a dispatcher and a projector, as `taskscheduler cluster up` starts them."""
+
+    plan: Plan
+
+    @property
+    def urls(self) -> list[str]:
+        """Of the API instances."""
+        return [f"http://127.0.0.1:{self.plan.ports[name]}" for name in ("api-1", "api-2")]
+
+    def process(self, name: str) -> Process:
+        """One of its processes, by its name in `cluster status`. Raises KeyError."""
+        return {process.name: process for process in self.plan.processes()}[name]
+
+    def start(self) -> None:
+        """Start what does not run of it."""
+        up(self.plan, print)
+
+
+E = TypeVar("E", Server, Flink, Cluster)
 Ports: TypeAlias = dict[str, int]
 
 
@@ -108,6 +129,10 @@ def _flink(folder: Path, ports: Ports) -> Flink:
 
 def _lasting_flink(folder: Path, ports: Ports) -> Flink:
     return Flink(flink_server.Session(folder=folder, ports=ports))
+
+
+def _cluster(folder: Path, ports: Ports) -> Cluster:
+    return Cluster(Plan(folder=folder, ports=ports, jit="c1"))
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +153,12 @@ def flink(tmp_path_factory: pytest.TempPathFactory) -> Flink:
     return _shared(tmp_path_factory, _flink)
 
 
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    """A whole cluster that all tests share: use tasks and queues of your own."""
+    return _shared(tmp_path_factory, _cluster)
+
+
 @pytest.fixture(scope="module")
 def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A broker that this module may ill-treat."""
@@ -146,6 +177,13 @@ def own_cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def own_flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flink]:
     """A session cluster that this module may ill-treat; jobs outlive its JobManager."""
     with _own(tmp_path_factory, _lasting_flink) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A whole cluster that this module may ill-treat."""
+    with _own(tmp_path_factory, _cluster) as cluster:
         yield cluster
 
 
@@ -170,7 +208,7 @@ def _shared(factory: pytest.TempPathFactory, build: Callable[[Path, Ports], E]) 
             _sweep(root)
             known.write_text(json.dumps(_ports()))
         engine = build(folder, json.loads(known.read_text()))
-        _start(engine)
+        engine.start()
     return engine
 
 
@@ -180,22 +218,14 @@ def _own(factory: pytest.TempPathFactory, build: Callable[[Path, Ports], E]) -> 
     folder = factory.mktemp(build.__name__.strip("_"))
     try:
         engine = build(folder, _ports())
-        _start(engine)
+        engine.start()
         yield engine
     finally:
         _end(folder)
 
 
 def _ports() -> Ports:
-    names = (*kafka_server.PORTS, *cassandra_server.PORTS, *flink_server.PORTS)
-    return dict(zip(names, free_ports(len(names)), strict=True))
-
-
-def _start(engine: Server | Flink) -> None:
-    for process in engine.processes:
-        process.launch()
-    for process in engine.processes:
-        process.wait()
+    return dict(zip(DEFAULT_PORTS, free_ports(len(DEFAULT_PORTS)), strict=True))
 
 
 def _end(root: Path) -> None:
