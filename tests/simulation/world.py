@@ -25,7 +25,7 @@ from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND
 from taskscheduler.streams.dispatch.dispatcher import Attempted, Outcome
 from taskscheduler.streams.dispatch.queue import Given
-from taskscheduler.streams.replay import refolded_digest
+from taskscheduler.streams.replay.refold import refolded_digest
 from tests.simulation.book import Book
 from tests.support.memory_log import MemoryLog
 from tests.support.node import Node, end_others

@@ -1,0 +1,272 @@
+"""A reader of the log that trusts nobody: after every accepted decision it checks the promises, at a constant cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from taskscheduler.domain import errors
+from taskscheduler.domain import events as ev
+from taskscheduler.domain import messages as msg
+from taskscheduler.domain.decide import Decided
+from taskscheduler.domain.decision import Record, Verdict, fold
+from taskscheduler.domain.errors import DomainError
+from taskscheduler.domain.schedule import Schedule
+from taskscheduler.domain.state import Task, wakeup
+from taskscheduler.streams.codec import decode_record
+from tests.simulation.attempts import Attempts
+from tests.simulation.fires import Fires
+from tests.simulation.log import Log
+from tests.simulation.meant import Meant
+from tests.simulation.nominal import Nominal
+
+
+class Said(NamedTuple):
+    """What became of a command that was accepted: where, and the run it made."""
+
+    version: int
+    run_id: str | None
+
+
+class Account:
+    """All that is known of one task apart from the state."""
+
+    def __init__(self, times: Callable[[Schedule], Nominal], policy: msg.Policy) -> None:
+        self.policy = policy
+        self.meant = Meant()
+        self.fires = Fires(times, policy.late_after)
+        self.attempts = Attempts()
+        self.paused = False
+        self.version = self.recorded_at = 0
+
+    def record(self, record: Record, commands: Sequence[msg.Command], state: Task) -> None:
+        """Take in an accepted decision for `commands` that led to `state`."""
+        now = record.recorded_at
+        assert record.expected_version == self.version, f"version {record.expected_version} follows {self.version}"
+        self.version += 1
+        assert state.version == self.version, f"the state is at version {state.version}, not {self.version}"
+        assert now >= self.recorded_at, "time runs backwards"
+        self.recorded_at = now
+        self.fires.begin_record(
+            now, dropping=any(isinstance(c, msg.Update | msg.Cancel | msg.Delete) for c in commands)
+        )
+        if any(isinstance(event, ev.TaskPurged) for event in record.events):
+            # What has been kept long enough goes before any command is applied.
+            self._purge(now)
+        for command in commands:
+            self.meant.carry_out(command, now)
+        for event in record.events:
+            assert event.at == now, f"{event} is part of a decision made at {now}"
+            self._note(event, commands)
+        self.meant.check(state)
+        self.fires.check(state)
+        self.attempts.check(state, record.events)
+        counts = state.counts
+        assert {
+            "succeeded": counts.succeeded,
+            "failed": counts.failed,
+            "cancelled": counts.cancelled,
+        } == self.attempts.ends
+        self._check_wakeup(record, commands, state)
+
+    def _note(self, event: ev.Event, commands: Sequence[msg.Command]) -> None:
+        fires, attempts = self.fires, self.attempts
+        match event:
+            case ev.AttemptClaimed():
+                assert fires.definition is not None, f"{event.run_id} was claimed, though its task has ended"
+                attempts.claimed(event, fires.definition)
+            case ev.AttemptSucceeded():
+                attempts.succeeded(event, commands)
+            case ev.RunQueued():
+                fires.queued(event, active=len(attempts.active), paused=self.paused)
+                attempts.queued(event)
+            case ev.FiresSkipped():
+                fires.skip(event, active=len(attempts.active), paused=self.paused)
+            case ev.AttemptFailed():
+                assert fires.definition is not None, f"{event.run_id} failed, though its task has ended"
+                attempts.failed(event, fires.definition, commands)
+            case ev.RunRequeued():
+                attempts.requeued(event)
+            case ev.AttemptRenewed():
+                attempts.renewed(event)
+            case ev.RunCancelled():
+                assert any(isinstance(c, msg.Cancel | msg.Delete) for c in commands), "cancelled by nobody"
+                attempts.cancelled(event)
+            case ev.TaskCreated():
+                fires.created(event)
+            case ev.TaskUpdated():
+                fires.updated(event)
+            case ev.TaskPaused() | ev.TaskResumed():
+                self.paused = isinstance(event, ev.TaskPaused)
+            case ev.TaskCancelled() | ev.TaskDeleted():
+                fires.end()
+            case ev.RunsExpired():
+                assert event.before <= event.at - self.policy.keep_runs, "runs expired too soon"
+            case _:
+                pass
+
+    def _purge(self, now: int) -> None:
+        deleted_at = self.meant.deleted_at
+        assert deleted_at is not None, "purged, though never deleted"
+        assert now >= deleted_at + self.policy.keep_deleted, "purged too soon"
+        self.meant, self.paused = Meant(), False
+        self.attempts.ends = dict.fromkeys(self.attempts.ends, 0)
+
+    def _check_wakeup(self, record: Record, commands: Sequence[msg.Command], state: Task) -> None:
+        now, due = record.recorded_at, record.wakeup
+        assert due == wakeup(state), f"the record says wakeup {due}, the state {wakeup(state)}"
+        created = any(isinstance(c, msg.Create) for c in commands)
+        assert due is None or due > now or created, f"the wakeup {due} was not moved past {now}"
+        earliest = self.attempts.earliest_due()
+        fire = None if self.paused else self.fires.next_due()
+        if fire is not None and (earliest is None or fire < earliest):
+            earliest = fire
+        if earliest is not None:
+            assert due is not None and due <= earliest, f"the wakeup is {due}, but something is due at {earliest}"
+        if due is not None and due != earliest and not created:
+            assert due == state.expire_at, f"nothing is due at the wakeup {due}"
+
+
+class Audit:
+    """`read` goes on where it was. `done`, `nothing` and `refused` check what callers are told."""
+
+    def __init__(self, log: Log, times: Callable[[Schedule], Nominal], policy: msg.Policy) -> None:
+        self.log = log
+        self._new = lambda: Account(times, policy)
+        self.tasks: dict[str, Task] = {}
+        self.accounts: dict[str, Account] = {}
+        self.asked: dict[str, tuple[msg.Command, ...]] = {}
+        """The commands that a record was decided for, by record id."""
+        self.verdicts: list[Verdict] = []
+        self.counts: Counter[str] = Counter()
+        self.keys: dict[tuple[str, str], Said] = {}
+
+    def read(self) -> list[tuple[Record, Task]]:
+        """Fold what is new and check it; the accepted records, each with the state after it."""
+        accepted: list[tuple[Record, Task]] = []
+        for appended_at, task_id, record in self.log.entries[len(self.verdicts) :]:
+            after, verdict = fold(self.state(task_id), record, appended_at)
+            self.verdicts.append(verdict)
+            self.counts[verdict] += 1
+            if verdict is not Verdict.ACCEPTED:
+                continue
+            self.tasks[task_id] = after
+            assert record.valid_until is None or appended_at <= record.valid_until, f"{record} came too late"
+            commands = self.asked.pop(record.record_id, None)
+            assert commands is not None, f"{record} was accepted twice"
+            self.account(task_id).record(record, commands, after)
+            for event in record.events:
+                self.counts[_what(event)] += 1
+                if isinstance(event, ev.KeyUsed):
+                    assert (task_id, event.key) not in self.keys, (
+                        f"{event.verb} under {event.key} was carried out twice"
+                    )
+                    self.keys[task_id, event.key] = Said(after.version, event.run_id)
+            accepted.append((record, after))
+        return accepted
+
+    def state(self, task_id: str) -> Task:
+        return self.tasks.get(task_id) or Task(task_id)
+
+    def account(self, task_id: str) -> Account:
+        account = self.accounts.get(task_id)
+        if account is None:
+            account = self.accounts[task_id] = self._new()
+        return account
+
+    def done(self, task_id: str, command: msg.Command, key: msg.Key | None, decided: Decided) -> None:
+        """A caller is told that its command was carried out: it is on the log, once, with what it was told."""
+        account = self.account(task_id)
+        if key is not None:
+            said = self.keys.get((task_id, key.key))
+            assert said is not None, f"{command} was acknowledged and is lost"
+            assert said.run_id == decided.run_id, f"{command} made the run {said.run_id}, not {decided.run_id}"
+        if isinstance(command, msg.Trigger | msg.Retry):
+            assert decided.run_id in account.attempts.made, f"{command} was acknowledged, and its run is lost"
+        if isinstance(command, msg.Complete | msg.Fail) and decided.refused is None:
+            meant = "succeeded" if isinstance(command, msg.Complete) else "failed"
+            outcome = account.attempts.outcomes.get((command.run_id, command.number))
+            assert outcome == meant, f"{command} was acknowledged, but the attempt is {outcome}"
+
+    def nothing(self, task_id: str, command: msg.Command, state: Task, now: int) -> None:
+        """A decider found, in its `state`, that there is nothing to be done."""
+        meant = self.account(task_id).meant
+        match command:
+            case msg.Wake():
+                due = wakeup(state)
+                assert due is None or due > now, f"{task_id} was due at {due}, and a Wake at {now} decides nothing"
+            case msg.Pause():
+                assert meant.paused, "a pause was taken for none"
+            case msg.Resume():
+                assert not meant.paused, "the end of a pause was taken for none"
+            case msg.Update():
+                assert meant.updated(command, now) == meant.definition, "an update was taken for none"
+            case msg.Renew() | msg.Lose() | msg.Complete() | msg.Fail():
+                pass
+            case _:
+                raise AssertionError(f"{command} decides nothing")
+
+    def refused(self, task_id: str, command: msg.Command, error: DomainError, now: int) -> None:
+        """A decider that has read the whole log refuses at `now`: what was accepted so far gives the reason."""
+        account = self.account(task_id)
+        meant, attempts = account.meant, account.attempts
+        match error:
+            case errors.TaskNotFound():
+                right = meant.definition is None
+            case errors.TaskGone():
+                right = meant.deleted_at is not None
+            case errors.TaskExists():
+                right = meant.definition is not None
+            case errors.WrongState():
+                ended = not account.fires.open and account.fires.next_due() is None and not attempts.active
+                right = meant.cancelled or isinstance(command, msg.Retry) or (isinstance(command, msg.Cancel) and ended)
+            case errors.NotClaimable():
+                assert isinstance(command, msg.Claim)
+                held = attempts.active.get(command.run_id)
+                right = held is None or held.status != "queued"
+            case errors.ClaimLost():
+                assert isinstance(command, msg.Complete | msg.Fail | msg.Renew)
+                held = attempts.active.get(command.run_id)
+                mine = held is not None and held.status == "running" and held.token == command.token_hash
+                right = not mine or (held is not None and held.lease_until <= now)
+            case _:
+                right = False
+        assert right, f"{command} was refused: {error}"
+
+    def sweep(self, now: int, patience: int) -> None:
+        """Nothing that was due before `patience` ago waits still. For times when all has been well for as long."""
+        for task_id, account in self.accounts.items():
+            due = wakeup(self.state(task_id))
+            assert due is None or due > now - patience, f"{task_id} was due at {due} and is forgotten at {now}"
+            if not account.paused:
+                overdue = account.fires.overdue(now - patience)
+                assert not overdue, f"the fire times {overdue} of {task_id} are forgotten at {now}"
+            for run_id, held in account.attempts.active.items():
+                assert held.due is None or held.due > now - patience, f"{run_id} of {task_id} is forgotten at {now}"
+
+    def replay(self) -> bytes:
+        """What a fold of the whole log, from its bytes, gives; it is what is live, bit for bit."""
+        tasks: dict[str, Task] = {}
+        for (appended_at, task_id, _), data in zip(self.log.entries, self.log.data, strict=True):
+            record = decode_record(data)
+            tasks[task_id], _ = fold(tasks.get(task_id) or Task(task_id), record, appended_at)
+        encoded = msgspec.msgpack.encode(tasks)
+        known = {task_id: self.state(task_id) for task_id in tasks}
+        assert encoded == msgspec.msgpack.encode(known), "a fold of the whole log gives another state"
+        return encoded
+
+
+def _what(event: ev.Event) -> str:
+    """What an event is counted as."""
+    match event:
+        case ev.FiresSkipped(reason=reason):
+            return f"skipped {reason}"
+        case ev.RunQueued(cause=cause):
+            return f"queued {cause}"
+        case ev.AttemptFailed(outcome=outcome, reason=reason):
+            return f"attempt {outcome} {reason}"
+        case _:
+            return ev.tag_of(event)
