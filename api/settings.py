@@ -218,6 +218,15 @@ class Cassandra(_Group, frozen=True, kw_only=True):
     connect_timeout: Annotated[
         Millis, _POSITIVE_DURATION, Meta(description="How long connecting to a node may take.")
     ] = 5 * SECOND
+    batch_bytes: Annotated[
+        int,
+        Meta(
+            ge=1_024,
+            le=1_048_576,
+            description="Most bytes in one write of read models. Larger ones cost less: raise it together with the "
+            "nodes' `batch_size_warn_threshold` and `unlogged_batch_across_partitions_warn_threshold`.",
+        ),
+    ] = 4_096
     catch_up_timeout: Annotated[
         Millis,
         _POSITIVE_DURATION,

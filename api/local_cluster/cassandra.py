@@ -56,6 +56,9 @@ seed_provider:
 # One copy only: what is acknowledged has to be on disk, or a node that is killed loses the last 0.1 s of it.
 commitlog_sync: batch
 commitlog_segment_size: 8MiB
+# As large as the projector's writes (cassandra.batch_bytes).
+batch_size_warn_threshold: 20KiB
+unlogged_batch_across_partitions_warn_threshold: 50
 data_file_directories: ["{data}/data"]
 commitlog_directory: "{data}/commitlog"
 hints_directory: "{data}/hints"

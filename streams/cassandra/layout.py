@@ -11,6 +11,7 @@ Which buckets there are is kept in a table beside, so that none has to be looked
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import Struct
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -28,11 +29,12 @@ may bring some back: an index is no more than a hint at where to look."""
 
 _TYPES = {"int": "bigint", "text": "text"}
 _encode = msgspec.json.Encoder().encode
+_number = Struct(">q").pack
 
 
 def wire(value: Value) -> bytes:
     """A value of a key."""
-    return value.encode() if isinstance(value, str) else value.to_bytes(8, "big", signed=True)
+    return value.encode() if isinstance(value, str) else _number(value)
 
 
 def wires(key: Sequence[Value]) -> Wire:
@@ -122,14 +124,30 @@ class Layout:
         bucket = None if self.bucket_column is None else self.bucket(key[self._width])
         return Piece(key[: self._width], shard if self.table.spread else None, bucket)
 
-    def put(self, key: Key, shard: int, row: Any, timestamp: int) -> Wire:
-        """The values of `insert`."""
-        data = () if self.key_only else (_encode(row),)
-        return (*wires(self.piece(key, shard).key), *wires(key[self._width :]), *data, wire(timestamp))
+    def place(self, key: Key, shard: int) -> tuple[Wire, Wire]:
+        """The piece in which the row of a whole key lies, and its place there."""
+        # This runs for every row that is written.
+        values = [value.encode() if type(value) is str else _number(value) for value in key]
+        if len(self.columns) == len(values):
+            return tuple(values[: self._width]), tuple(values[self._width :])
+        home = values[: self._width]
+        if self.table.spread:
+            home.append(_number(shard))
+        if self.bucket_column is not None:
+            home.append(wire(self.bucket(key[self._width])))  # type: ignore[arg-type]
+        return tuple(home), tuple(values[self._width :])
 
-    def remove(self, key: Key, shard: int, timestamp: int) -> Wire:
+    def put(self, place: tuple[Wire, Wire], row: Any, timestamp: int) -> Wire:
+        """The values of `insert`."""
+        home, clustering = place
+        if self.key_only:
+            return (*home, *clustering, _number(timestamp))
+        return (*home, *clustering, _encode(row), _number(timestamp))
+
+    def remove(self, place: tuple[Wire, Wire], timestamp: int) -> Wire:
         """The values of `delete`."""
-        return (wire(timestamp), *wires(self.piece(key, shard).key), *wires(key[self._width :]))
+        home, clustering = place
+        return (_number(timestamp), *home, *clustering)
 
     def row(self, found: tuple[Any, ...]) -> Any:
         """A row of what `select` or `whole` found."""

@@ -114,11 +114,11 @@ class CassandraViews:
                 partition = self._emptied.pop((table, piece))
                 if await self.tables.rows_of(self.layouts.of[table], piece, Bounds(), backwards=False, limit=1):
                     continue
-                names, writes = self.layouts.buckets[table], Writes()
+                writes = Writes()
                 # What waits to be written gives the bucket its name back: it comes from later records.
-                self._known.pop((names, wires(piece.key)), None)
-                writes.remove(names, piece.key, partition, self._written.get(partition, 0))
-                await writes.send(self.session, [names])
+                self._known.pop((self.layouts.of[table], wires(piece.key)), None)
+                writes.remove(self.layouts.buckets[table], piece.key, partition, self._written.get(partition, 0))
+                await writes.send(self.session)
 
     async def get(self, table: Table[R], partition_key: Key, clustering_key: Key = ()) -> R | None:
         """One row, or None."""
@@ -174,7 +174,7 @@ class CassandraViews:
         # Companions are found through the rows that name them, and those through the names of their buckets: what leads
         # to a row may go only when the row is gone, or the same changes again would not find it.
         for some in (companions, writes, names):
-            await some.send(self.session, self.layouts.all())
+            await some.send(self.session)
         await self.positions.save(pending.reached)
 
     async def _count(self, pending: Pending) -> None:
@@ -221,22 +221,18 @@ class CassandraViews:
             else:
                 if type(row) is Later:
                     row = row.build(*row.args)
-                writes.put(layout, key, partition, position, row)
-                if layout.bucket_column is not None:
-                    self._name(layout, layout.piece(key, partition), partition, position, writes)
+                home = writes.put(layout, key, partition, position, row)
+                if layout.bucket_column is not None and (layout, home) not in self._known:
+                    self._name(layout, home, key, partition, position, writes)
             if searched is not None and key[: len(searched.partition)] == searched.partition:
                 self._index(table, key, partition, position, row is not GONE, writes)
 
-    def _name(self, layout: Layout, piece: Piece, partition: int, position: int, writes: Writes) -> None:
+    def _name(self, layout: Layout, home: Wire, key: Key, partition: int, position: int, writes: Writes) -> None:
         """Have the bucket of a row found by those who scan."""
-        names = self.layouts.buckets[layout.table]
-        known = (names, wires(piece.key))
-        if known in self._known:
-            return
         if len(self._known) >= KNOWN:
             self._known.clear()
-        self._known[known] = None
-        writes.put(names, piece.key, partition, position)
+        self._known[layout, home] = None
+        writes.put(self.layouts.buckets[layout.table], layout.piece(key, partition).key, partition, position)
 
     def _index(self, table: Table[Any], key: Key, partition: int, position: int, comes: bool, writes: Writes) -> None:
         layout = self.layouts.grams[table]
@@ -267,4 +263,4 @@ class CassandraViews:
             else:
                 writes.remove_range(layout, part, Bounds(), position)
                 names.remove(of_names, part.key, partition, position)
-                self._known.pop((of_names, wires(part.key)), None)
+                self._known.pop((layout, wires(part.key)), None)

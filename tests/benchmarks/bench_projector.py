@@ -63,7 +63,7 @@ async def measure(address: str, path: Path, tasks: int, fires: int, herd: bool) 
     """Project the making of the tasks, then what they do; records per second of each, and how reads do meanwhile."""
     log, history, made = filled(tasks, fires, herd)
     entries, history.entries = history.entries, history.entries[:made]
-    given = Cassandra(contact_points=(address,), keyspace=f"bench_{uuid4().hex[:8]}", replication=1)
+    given = Cassandra(contact_points=(address,), keyspace=f"bench_{uuid4().hex[:8]}", replication=1, batch_bytes=16_384)
     session, reading = Session(given), Session(given)
     await migrate(session, "bench", PARTITIONS)
     projector = Projecting(log, ViewsToWrite(session, "bench", PARTITIONS), path, clock=lambda: 0)  # type: ignore[arg-type]
