@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -194,18 +195,12 @@ def stop_shared(config: pytest.Config) -> None:
 
 def _shared(factory: pytest.TempPathFactory, build: Callable[[Path, Ports], E]) -> E:
     """The engine of this session, started by the first who asks."""
-    require()
-    base = factory.getbasetemp()
-    worker = "PYTEST_XDIST_WORKER" in os.environ
-    root = (base.parent if worker else base) / _SHARED
-    root.mkdir(exist_ok=True)
+    root = _root(factory)
     folder = root / build.__name__.strip("_")
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        (root / "session").write_text(str(os.getppid() if worker else os.getpid()))
         known = folder.with_suffix(".ports")
         if not known.exists():
-            _sweep(root)
             known.write_text(json.dumps(_ports()))
         engine = build(folder, json.loads(known.read_text()))
         engine.start()
@@ -214,14 +209,39 @@ def _shared(factory: pytest.TempPathFactory, build: Callable[[Path, Ports], E]) 
 
 @contextmanager
 def _own(factory: pytest.TempPathFactory, build: Callable[[Path, Ports], E]) -> Iterator[E]:
-    require()
-    folder = factory.mktemp(build.__name__.strip("_"))
+    folder = Path(tempfile.mkdtemp(prefix=build.__name__.strip("_") + "-", dir=_root(factory)))
     try:
         engine = build(folder, _ports())
         engine.start()
         yield engine
     finally:
         _end(folder)
+
+
+def _root(factory: pytest.TempPathFactory) -> Path:
+    """Where the servers of this session are, whichever worker asks; those of sessions that were killed are ended."""
+    require()
+    base = factory.getbasetemp()
+    worker = "PYTEST_XDIST_WORKER" in os.environ
+    root = (base.parent if worker else base) / _SHARED
+    if not root.exists():
+        root.mkdir(exist_ok=True)
+        (root / "session").write_text(str(os.getppid() if worker else os.getpid()))
+        for other in root.parent.parent.glob(f"pytest-*/{_SHARED}"):
+            with suppress(OSError, ValueError):
+                if not _lives(int((other / "session").read_text())):
+                    _end(other)
+    return root
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _ports() -> Ports:
@@ -233,11 +253,3 @@ def _end(root: Path) -> None:
     for file in root.rglob("pid"):
         Handle(folder=file.parent).kill()
     shutil.rmtree(root, ignore_errors=True)
-
-
-def _sweep(root: Path) -> None:
-    """End what sessions have left behind that were killed themselves."""
-    for other in root.parent.parent.glob(f"pytest-*/{_SHARED}"):
-        with suppress(OSError, ValueError):
-            if not Path("/proc", (other / "session").read_text()).exists():
-                _end(other)
