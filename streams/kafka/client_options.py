@@ -18,23 +18,29 @@ _QUIET_FOR = 60.0
 """Seconds for which the clients do not repeat what they logged."""
 
 
+_REMEMBERED = 1_000
+
+
 class _Once(logging.Filter):
     """The clients log each failed attempt, many times a second while a broker is away."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._last: dict[object, float] = {}
+        self._last: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        last = self._last.get(record.msg)
+        text = record.getMessage()
+        last = self._last.get(text)
         if last is not None and record.created < last + _QUIET_FOR:
             return False
-        self._last[record.msg] = record.created
+        if len(self._last) >= _REMEMBERED:
+            self._last.clear()
+        self._last[text] = record.created
         return True
 
 
 logging.getLogger("aiokafka").setLevel(logging.WARNING)
-for _name in [name for name in logging.root.manager.loggerDict if name.startswith("aiokafka.")]:
+for _name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "aiokafka"]:
     logging.getLogger(_name).addFilter(_Once())
 
 
