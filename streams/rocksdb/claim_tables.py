@@ -77,6 +77,11 @@ def key_of(lane: Lane, item: Claimable) -> bytes:
     return _prefix(lane) + item.order.to_bytes(8, "big") + f"{item.task_id}\0{item.run_id}".encode()
 
 
+def task_of(key: bytes) -> str:
+    """The task of a waiting run, from its key on disk."""
+    return _parse(key.split(b"\0", 2)[2]).task_id
+
+
 def _parse(rest: bytes) -> Claimable:
     task_id, run_id = rest[8:].decode().split("\0")
     return Claimable(int.from_bytes(rest[:8], "big"), task_id, run_id)

@@ -12,7 +12,7 @@ from load import Load
 
 from taskscheduler.api.bootstrap import FAMILIES, open_storage
 from taskscheduler.api.values import parse_instant
-from taskscheduler.streams.replay import refolded_digest
+from taskscheduler.streams.replay.refold import refolded_digest
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.rebuild import rebuild
 

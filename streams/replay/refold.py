@@ -1,4 +1,4 @@
-"""Replay: fold the log afresh, beside what is being served, and compare."""
+"""Folds the whole log into a state on disk, for a hash over all of it."""
 
 from __future__ import annotations
 
