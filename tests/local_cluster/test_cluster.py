@@ -182,7 +182,7 @@ def test_up_status_down(tmp_path: Path, cli: Cli) -> None:
 @pytest.mark.usefixtures("small")
 def test_two_commands_at_once_do_not_mix(tmp_path: Path, cli: Cli) -> None:
     with (tmp_path / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_SH)
         code, _, err = cli("up", "--folder", str(tmp_path))
     assert code == 1
     assert "is being started or stopped by another command" in err

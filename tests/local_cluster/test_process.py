@@ -102,7 +102,7 @@ def test_it_is_no_child_of_ours(make: Make) -> None:
     assert os.getsid(pid) != os.getsid(0)
 
 
-def test_it_stands_still_and_goes_on(make: Make) -> None:
+def test_it_stands_still_and_goes_on(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     process = make()
     process.start()
     process.pause()
@@ -110,6 +110,8 @@ def test_it_stands_still_and_goes_on(make: Make) -> None:
     process.resume()
     wait_until(lambda: state(process) != "T")
     process.pause()
+    monkeypatch.setattr(Handle, "kill", lambda _: pytest.fail("it was not asked first"))
+    monkeypatch.setattr("taskscheduler.api.local_cluster.handle.STOP_SECONDS", 10)
     process.stop()
     assert process.pid() is None
 
