@@ -168,6 +168,8 @@ class KafkaEventLog:
                     landed = await producer.send_and_wait(self.topics.clock, _PROBE, partition=partition)
                     self.clock_check.observe(partition, before, self._clock(), landed.timestamp)
         except (KafkaError, OSError, TimeoutError) as error:
+            if isinstance(error, KafkaError):
+                self._producers.give_up(producer)
             raise LogUnavailable(f"the brokers' clocks cannot be read: {why(error)}") from None
 
     async def close(self) -> None:

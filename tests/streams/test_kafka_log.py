@@ -56,11 +56,15 @@ class TestConformance(LogConformance):
     partitions = 3
 
 
-class TestConformanceOfOnePartition(LogConformance):
-    @pytest.fixture
-    async def opened(self, kafka: str) -> AsyncIterator[OpenedKafkaLog]:
-        async for opened in opened_log(settings_for(kafka, partitions=1, compression="gzip")):
-            yield opened
+@pytest.mark.parametrize("partitions", [1, 2])
+async def test_a_log_may_be_compressed(kafka: str, partitions: int) -> None:
+    async for opened in opened_log(settings_for(kafka, partitions=partitions, compression="gzip")):
+        records = [decision(f"task/{number}", 0, size=500) for number in range(200)]
+        await opened.log.append(records)
+        found = [entry.record for partition in range(partitions) for entry in await read_all(opened.log, partition)]
+        assert sorted(found, key=str) == sorted(records, key=str)
+        await opened.reopen()
+        assert sum([len(await read_all(opened.log, partition)) for partition in range(partitions)]) == 200
 
 
 def stream_in(partition: int, partitions: int = 3) -> str:
@@ -223,6 +227,15 @@ async def test_a_producer_in_a_fatal_state_is_replaced(opened: OpenedKafkaLog) -
     await opened.log.append([decision(stream, 1, name="next")])
     assert opened.log._producers.made == 2
     assert names(accepted(await read_all(opened.log, 0))) == [f"{stream}@0", "next"]
+
+
+async def test_a_producer_whose_probes_fail_is_replaced(opened: OpenedKafkaLog) -> None:
+    sequences = opened.log._producers._producer._txn_manager._sequence_numbers
+    [place] = [place for place in sequences if place.topic == opened.log.topics.clock and place.partition == 1]
+    sequences[place] += 7
+    with pytest.raises(LogUnavailable, match="OutOfOrderSequenceNumber"):
+        await opened.log.probe_clock()
+    await opened.log.probe_clock()
 
 
 async def test_a_closed_log_takes_nothing_and_keeps_nobody_waiting(opened: OpenedKafkaLog) -> None:
