@@ -19,7 +19,7 @@ from taskscheduler.domain.values import Instant
 from taskscheduler.projections.ports import ViewsUnavailable
 from taskscheduler.streams.projection_follower import FarViews, Follower, Lag
 
-WAITING = 4_000
+WAITING = 8_000
 """Records that are folded and not written, at most."""
 
 GATHERED = 0.02

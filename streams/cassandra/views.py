@@ -166,14 +166,15 @@ class CassandraViews:
     async def _write(self, pending: Pending) -> None:
         await self._count(pending)
         self._move(pending)
-        companions, writes, names = Writes(), Writes(), Writes()
+        first, writes, last = Writes(), Writes(), Writes()
         for removal in pending.removals:
-            await self._remove(removal, companions, writes, names)
+            await self._remove(removal, first, writes, last)
         for table, rows in pending.rows.items():
-            self._add(table, rows, writes)
+            self._add(table, rows, writes, last)
         # Companions are found through the rows that name them, and those through the names of their buckets: what leads
-        # to a row may go only when the row is gone, or the same changes again would not find it.
-        for some in (companions, writes, names):
+        # to a row may go only when the row is gone, or the same changes again would not find it. And what moves in a
+        # list is put before it is taken away, or who reads meanwhile may miss it.
+        for some in (first, writes, last):
             await some.send(self.session)
         await self.positions.save(pending.reached)
 
@@ -211,11 +212,12 @@ class CassandraViews:
                     pending.place(table, key, placed)
         pending.moves = {}
 
-    def _add(self, table: Table[Any], rows: dict[Key, Placed], writes: Writes) -> None:
+    def _add(self, table: Table[Any], rows: dict[Key, Placed], writes: Writes, last: Writes) -> None:
         layout, searched = self.layouts.of[table], table.searched
+        removals = last if layout.key_only else writes
         for key, (row, partition, position) in rows.items():
             if row is GONE:
-                writes.remove(layout, key, partition, position)
+                removals.remove(layout, key, partition, position)
                 if table.spread and layout.bucket_column is not None:
                     self._emptied[table, layout.piece(key, partition)] = partition
             else:
@@ -225,7 +227,7 @@ class CassandraViews:
                 if layout.bucket_column is not None and (layout, home) not in self._known:
                     self._name(layout, home, key, partition, position, writes)
             if searched is not None and key[: len(searched.partition)] == searched.partition:
-                self._index(table, key, partition, position, row is not GONE, writes)
+                self._index(table, key, partition, position, None if row is GONE else writes, last)
 
     def _name(self, layout: Layout, home: Wire, key: Key, partition: int, position: int, writes: Writes) -> None:
         """Have the bucket of a row found by those who scan."""
@@ -234,23 +236,26 @@ class CassandraViews:
         self._known[layout, home] = None
         writes.put(self.layouts.buckets[layout.table], layout.piece(key, partition).key, partition, position)
 
-    def _index(self, table: Table[Any], key: Key, partition: int, position: int, comes: bool, writes: Writes) -> None:
+    def _index(
+        self, table: Table[Any], key: Key, partition: int, position: int, puts: Writes | None, last: Writes
+    ) -> None:
+        """Have the row found by parts of its text, or not any more when there is nothing to put."""
         layout = self.layouts.grams[table]
         named = dict(zip([column.name for column in table.key_columns], key, strict=True))
         assert table.searched is not None
         for gram in grams(str(named[table.searched.column])):
-            if comes:
-                writes.put(layout, (gram, named["id"]), partition, position)
+            if puts is None:
+                last.remove(layout, (gram, named["id"]), partition, position)
             else:
-                writes.remove(layout, (gram, named["id"]), partition, position)
+                puts.put(layout, (gram, named["id"]), partition, position)
 
-    async def _remove(self, removal: Removal, companions: Writes, writes: Writes, names: Writes) -> None:
+    async def _remove(self, removal: Removal, first: Writes, writes: Writes, last: Writes) -> None:
         table, key, bounds, partition, position = removal
         layout, piece = self.layouts.of[table], Piece(key)
         if table.companions is not None:
             for row in await self.tables.within(table, key, bounds, limit=EVERYTHING):
                 for other, companion in table.companions(row):
-                    companions.remove(self.layouts.of[other], companion, partition, position)
+                    first.remove(self.layouts.of[other], companion, partition, position)
         if layout.bucket_column is None:
             writes.remove_range(layout, piece, bounds, position)
             return
@@ -262,5 +267,5 @@ class CassandraViews:
                 writes.remove_range(layout, part, bounds, position)
             else:
                 writes.remove_range(layout, part, Bounds(), position)
-                names.remove(of_names, part.key, partition, position)
+                last.remove(of_names, part.key, partition, position)
                 self._known.pop((layout, wires(part.key)), None)
