@@ -79,6 +79,11 @@ class Projecting:
         return {partition: follower.lag for partition, follower in self._followers.items()}
 
     @property
+    def opened(self) -> bool:
+        """Whether there are read models to write."""
+        return self._views is not None
+
+    @property
     def positions(self) -> dict[int, int]:
         """Up to where each partition is folded here."""
         return {partition: follower.position for partition, follower in self._followers.items()}

@@ -31,7 +31,8 @@ class Projections:
         self._membership = Membership(settings.kafka, log.topics, "projections", changed=self._projecting.assign)
 
     async def start(self, loops: Loops) -> None:
-        """Begin with the partitions that come."""
+        """Make the read models where they are missing, then begin with the partitions that come."""
+        await self._projecting.assign(())
         loops.start("membership of projections", self._membership.run)
 
     def register(self, health: HealthRegistry, metrics: Metrics) -> None:
@@ -54,6 +55,8 @@ class Projections:
     def _health(self) -> Component:
         if self._projecting.failures:
             return down(**{name.replace(" ", "_"): why for name, why in self._projecting.failures.items()})
+        if not self._projecting.opened:
+            return down(error="there are no read models yet")
         return up(positions={str(partition): at for partition, at in sorted(self._projecting.positions.items())})
 
     def _lags(self) -> list[Lag]:

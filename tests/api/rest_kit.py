@@ -41,6 +41,7 @@ class Contract:
 
     def __init__(self, app: Litestar) -> None:
         self.document = document(app)
+        self._validators: dict[str, Any] = {}
         self._paths = [
             (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), operations)
             for path, operations in sorted(self.document["paths"].items(), key=lambda item: "{" in item[0])
@@ -70,8 +71,11 @@ class Contract:
             self._valid(described["content"][media_type]["schema"], response.json())
 
     def _valid(self, schema: dict[str, Any], value: Any) -> None:
-        whole = {**schema, "components": self.document["components"]}
-        jsonschema_rs.validator_for(whole, validate_formats=True).validate(value)
+        validator = self._validators.get(repr(schema))
+        if validator is None:
+            whole = {**schema, "components": self.document["components"]}
+            validator = self._validators[repr(schema)] = jsonschema_rs.validator_for(whole, validate_formats=True)
+        validator.validate(value)
 
 
 @lru_cache

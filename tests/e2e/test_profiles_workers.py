@@ -1,0 +1,139 @@
+"""Queue workers in either profile: the packaged worker at any instance, claims that are known to all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from taskscheduler.client import Fail, Job, Worker
+from tests.e2e.conftest import Scheduler
+from tests.e2e.instances import Instances
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def work(name: str, kind: str = "work", **more: Any) -> dict[str, Any]:
+    """A task for workers of a queue."""
+    return {"name": name, "target": {"type": "queue", "queue": name, "kind": kind}, "tags": {"of": name}, **more}
+
+
+@asynccontextmanager
+async def working(*workers: Worker) -> AsyncIterator[None]:
+    """Workers that run meanwhile."""
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.stop()
+        await asyncio.gather(*running)
+
+
+async def claimed(users: Instances, name: str, *, at: int = -1, **fields: Any) -> list[dict[str, Any]]:
+    body = {"worker": "w", "wait": "30s", **fields}
+    reply = await users.write("POST", f"/api/queues/{name}/claims", body, at=at)
+    claims: list[dict[str, Any]] = reply["claims"]
+    return claims
+
+
+async def test_workers_at_all_instances_share_a_queue(scheduler: Scheduler, users: Instances, name: str) -> None:
+    attempts: Counter[tuple[str, int]] = Counter()
+    workers = [
+        Worker(url, name, concurrency=4, wait="1s", name=f"{name}-{n}")
+        for n, url in enumerate((scheduler.urls[0], scheduler.urls[-1]))
+    ]
+    for worker in workers:
+
+        @worker.handler("work")
+        async def handle(job: Job, by: str = worker.name) -> Any:
+            attempts[job.run_id, job.attempt] += 1
+            job.heartbeat({"half": True})
+            if job.attempt == 1 and job.payload["n"] % 5 == 0:
+                raise Fail("not yet", retry_after="100ms")
+            if job.payload["n"] == 7:
+                raise Fail("never", retryable=False, type="Never")
+            return {"by": by, "n": job.payload["n"]}
+
+    async with working(*workers):
+        for n in range(40):
+            await users.create(work(name, payload={"n": n}), at=n % 2 - 1)
+        await users.until(f"/api/tasks?tag=of:{name}&status=completed&limit=200", lambda page: len(page["items"]) == 39)
+        [failed] = await users.pages(f"/api/tasks?tag=of:{name}&status=failed")
+    assert set(attempts.values()) == {1}, "an attempt was given twice"
+    assert len(attempts) == 40 + 8
+    [letter] = await users.pages(f"/api/dead-letters?tag=of:{name}&error_type=Never")
+    assert (letter["task_id"], letter["reason"], len(letter["attempts"])) == (failed["id"], "gave_up", 1)
+    by: Counter[str] = Counter()
+    for task in await users.pages(f"/api/tasks?tag=of:{name}&status=completed"):
+        run = await users.read(f"/api/tasks/{task['id']}/runs/{task['last_run']['id']}")
+        assert run["result"]["by"] == run["attempts"][-1]["worker"]
+        by[run["result"]["by"]] += 1
+    assert set(by) <= {worker.name for worker in workers}
+
+
+async def test_a_claim_is_known_to_every_instance(users: Instances, name: str) -> None:
+    made = await users.create(work(name, payload={"to": "a"}))
+    [claim] = await claimed(users, name, at=0, request_id="r1", lease="20s")
+    assert (claim["task_id"], claim["attempt"], claim["payload"]) == (made["id"], 1, {"to": "a"})
+    path = f"/api/claims/{claim['token']}"
+    beat = await users.write("POST", f"{path}/heartbeat", {"progress": 1}, at=-1)
+    assert not beat["cancel_requested"]
+    assert await claimed(users, name, at=-1, wait=0, request_id="r1") == [
+        {**claim, "lease_until": beat["lease_until"]}
+    ], "a lost reply has lost a run"
+    assert await claimed(users, name, at=-1, wait=0, request_id="r2") == []
+    await users.write("POST", f"{path}/complete", {"result": [1]}, at=-1)
+    await users.write("POST", f"{path}/complete", {"result": [1]}, at=0)  # the same again
+    late = await users.send("POST", f"{path}/fail", {"error": {"type": "x", "message": "y"}}, at=0)
+    assert (late.status_code, late.json()["type"]) == (409, "/docs#claim-lost")
+    run = await users.read(f"/api/tasks/{made['id']}/runs/{claim['run_id']}")
+    assert (run["status"], run["result"]) == ("succeeded", [1])
+    assert claim["token"] not in (await users.ask(f"/api/tasks/{made['id']}/events")).text
+
+
+async def test_a_worker_hears_that_its_run_was_cancelled(users: Instances, name: str) -> None:
+    made = await users.create(work(name))
+    [claim] = await claimed(users, name)
+    await users.write("POST", f"/api/tasks/{made['id']}/cancel", at=0)
+    beat = await users.write("POST", f"/api/claims/{claim['token']}/heartbeat", at=-1)
+    assert beat["cancel_requested"] is True
+    late = await users.send("POST", f"/api/claims/{claim['token']}/complete", at=-1)
+    assert late.status_code == 409
+    assert (await users.ended(made["id"]))["status"] == "cancelled"
+
+
+async def test_a_claim_that_nobody_renews_is_given_to_another(users: Instances, name: str) -> None:
+    retry = {"max_attempts": 2, "backoff": "fixed", "initial": "10ms"}
+    made = await users.create(work(name, retry=retry))
+    [lost] = await claimed(users, name, at=0, lease="1s", worker="gone")
+    [claim] = await claimed(users, name, at=-1)
+    assert (claim["run_id"], claim["attempt"]) == (lost["run_id"], 2)
+    assert (await users.send("POST", f"/api/claims/{lost['token']}/complete")).status_code == 409
+    await users.write("POST", f"/api/claims/{claim['token']}/complete")
+    run = await users.read(f"/api/tasks/{made['id']}/runs/{claim['run_id']}")
+    assert [(attempt["worker"], attempt["outcome"]) for attempt in run["attempts"]] == [
+        ("gone", "lost"),
+        ("w", "succeeded"),
+    ]
+
+
+async def test_runs_are_claimed_by_kind_and_reported_together(users: Instances, name: str) -> None:
+    for n in range(6):
+        await users.create(work(name, kind=f"k{n % 2}", retry={"max_attempts": 1}), at=n % 2 - 1)
+    tokens: list[str] = []
+    while len(tokens) < 3:
+        claims = await claimed(users, name, kinds=["k1"], max=10, at=len(tokens) % 2 - 1)
+        assert {claim["kind"] for claim in claims} == {"k1"}
+        tokens += [claim["token"] for claim in claims]
+    assert await claimed(users, name, kinds=["k1"], wait=0) == []
+    outcomes: list[dict[str, Any]] = [{"token": token} for token in tokens]
+    outcomes[1]["error"] = {"type": "Bad", "message": "no"}
+    reply = await users.write("POST", "/api/claims/report", {"outcomes": [*outcomes, {"token": "x"}]}, at=-1)
+    assert [result["status"] for result in reply["results"]] == [200, 200, 200, 404]
+    statuses = Counter(task["status"] for task in await users.pages(f"/api/tasks?tag=of:{name}"))
+    assert statuses == {"completed": 2, "failed": 1, "running": 3}
