@@ -1,0 +1,95 @@
+"""What the tests of the replay tool share: data directories as an embedded server leaves them, and what lies there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from taskscheduler.api.bootstrap import FAMILIES, open_storage
+from taskscheduler.domain.state import wakeup
+from taskscheduler.domain.values import MINUTE
+from taskscheduler.projections.projector import Projector
+from taskscheduler.projections.tables import Key
+from taskscheduler.streams.claimable import Claimables
+from taskscheduler.streams.codec import encode_record
+from taskscheduler.streams.dispatch.dispatcher import HOLDER
+from taskscheduler.streams.holders import Holders
+from taskscheduler.streams.replica import Replica
+from taskscheduler.streams.rocksdb.database import Batch, Database
+from taskscheduler.streams.rocksdb.event_log import DECISION_TOPIC
+from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES, LogRows, Row
+from taskscheduler.streams.timers import Timers
+from tests.projections.history import EVERY_MINUTE, History
+
+
+def a_history(rounds: int = 3) -> History:
+    """Tasks that did everything: fired, failed, were paused, changed, cancelled, deleted and purged."""
+    history = History()
+    for name in ("often", "failing", "waiting"):
+        history.create(name, schedule=EVERY_MINUTE, tags={"team": "ops", "env": name})
+    for _ in range(rounds):
+        history.advance(MINUTE)
+        history.succeed("often", '{"ok":true}')
+        history.fail("failing")
+        history.wake("waiting")
+    return history
+
+
+def lay_down(history: History, path: Path) -> None:
+    """The history as the log in a data directory; `fold` does the rest."""
+    with Database(path, LOG_FAMILIES) as database:
+        rows, batch = LogRows(database), Batch()
+        for change in history.accepted:
+            record = msgspec.structs.replace(change.record, wakeup=wakeup(change.after))
+            state, version = encode_record(record), change.after.version
+            rows.put(batch, Row(change.position, change.appended_at, record.stream, version, DECISION_TOPIC, state))
+        database.write(batch)
+        database.sync_now()
+
+
+async def fold(path: Path) -> None:
+    """What the next start of a server does with the log."""
+    with Database(path, FAMILIES) as database:
+        storage = open_storage(database, lambda: 0)
+        derived = (
+            Projector(storage.views),
+            Timers(storage.timers),
+            Claimables(storage.claimable),
+            Holders(storage.holders, always=(HOLDER,)),
+        )
+        replica = Replica(storage.log, storage.store, derived)
+        await replica.catch_up()
+        replica.flush()
+
+
+def contents(path: Path) -> tuple[int, str, list[tuple[str, Key, bytes]]]:
+    """Where a folded directory is, the hash over all states, and every row of the read models."""
+    with Database(path, FAMILIES) as database:
+        storage = open_storage(database, lambda: 0)
+        return storage.store.position().position, storage.store.digest(), storage.views.contents()
+
+
+def log_rows(path: Path) -> list[Row]:
+    """The log in a data directory."""
+    with Database(path, LOG_FAMILIES) as database:
+        return list(LogRows(database).rows(1))
+
+
+def put(path: Path, family: str, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+    """Write to a data directory behind everybody's back; None removes."""
+    with Database(path, FAMILIES) as database:
+        batch = Batch()
+        for key, value in rows:
+            if value is None:
+                batch.delete(database.family(family), key)
+            else:
+                batch.put(database.family(family), key, value)
+        database.write(batch)
+
+
+def rows_in(path: Path, family: str) -> list[tuple[bytes, bytes]]:
+    """What lies in a family."""
+    with Database(path, FAMILIES) as database:
+        return list(database.family(family).scan())
