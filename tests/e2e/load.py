@@ -12,6 +12,8 @@ import aiohttp
 from aiohttp import web
 
 QUEUE = "crash"
+KINDS = ("work", "work", "work", "thread")
+"""What `crash_worker` handles. Workers here take `work` alone, so that the rest waits for a real one."""
 PACE = 0.02
 """Seconds between requests of one kind: enough load to be always in the middle of something, not more."""
 
@@ -102,7 +104,7 @@ class Load:
             spec["schedule"] = {"delay": f"{self.rng.randrange(800)}ms"}
         kind = self.rng.random()
         if kind < 0.4:
-            spec["target"] = {"type": "queue", "queue": QUEUE, "kind": "work"}
+            spec["target"] = {"type": "queue", "queue": QUEUE, "kind": self.rng.choice(KINDS)}
             spec["retry"] = {"max_attempts": 50, "backoff": "fixed", "initial": "10ms"}
         elif kind < 0.6 and self.receiver_url:
             spec["target"] = {"type": "http", "url": self.receiver_url}
@@ -155,7 +157,14 @@ class Load:
     async def _work(self, name: str) -> None:
         """A worker that asks again under the same request id, so that a lost reply loses no run."""
         for request in iter(lambda: next(self._numbers), -1):
-            wanted = {"worker": name, "max": 5, "wait": "1s", "lease": "3s", "request_id": f"r{request}"}
+            wanted = {
+                "worker": name,
+                "kinds": ["work"],
+                "max": 5,
+                "wait": "1s",
+                "lease": "3s",
+                "request_id": f"r{request}",
+            }
             status, body = await self.ask("POST", f"/api/queues/{QUEUE}/claims", wanted)
             assert status == 200, (status, body)
             for claim in body["claims"]:
