@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from taskscheduler.api.bootstrap import FAMILIES, open_storage
+from taskscheduler.domain.decision import Accepted, Record
 from taskscheduler.domain.state import wakeup
 from taskscheduler.domain.values import MINUTE
 from taskscheduler.projections.projector import Projector
@@ -37,12 +38,17 @@ def a_history(rounds: int = 3) -> History:
     return history
 
 
+def as_decided(change: Accepted) -> Record:
+    """The record with the wakeup that a handler would have written into it."""
+    return msgspec.structs.replace(change.record, wakeup=wakeup(change.after))
+
+
 def lay_down(history: History, path: Path) -> None:
     """The history as the log in a data directory; `fold` does the rest."""
     with Database(path, LOG_FAMILIES) as database:
         rows, batch = LogRows(database), Batch()
         for change in history.accepted:
-            record = msgspec.structs.replace(change.record, wakeup=wakeup(change.after))
+            record = as_decided(change)
             state, version = encode_record(record), change.after.version
             rows.put(batch, Row(change.position, change.appended_at, record.stream, version, DECISION_TOPIC, state))
         database.write(batch)
