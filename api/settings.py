@@ -234,6 +234,41 @@ class Cassandra(_Group, frozen=True, kw_only=True):
     ] = 5 * SECOND
 
 
+class Flink(_Group, frozen=True, kw_only=True):
+    """The timers of the cluster profile: a job on a Flink cluster, started by `taskscheduler flink submit`."""
+
+    url: Annotated[str, Meta(pattern="^https?://[^/]+/?$", description="REST interface of Flink's JobManager.")] = (
+        "http://127.0.0.1:8081"
+    )
+    home: Annotated[
+        Path | None,
+        Meta(
+            description="A Flink distribution with the Kafka connector in `lib`, for `flink submit`; without it that "
+            "of the environment variable FLINK_HOME, else one is made from the wheel of apache-flink."
+        ),
+    ] = None
+    python: Annotated[
+        str | None,
+        Meta(min_length=1, description="Python on the TaskManagers; without it the path of the one that submits."),
+    ] = None
+    parallelism: Annotated[
+        int, Meta(ge=1, le=128, description="Slots that the job takes. Threads of one TaskManager share one Python.")
+    ] = 1
+    checkpoints: Annotated[
+        str | None,
+        Meta(
+            min_length=1,
+            description="Where checkpoints are kept, a URI that every machine of the Flink cluster reaches; without it "
+            "what Flink's own configuration says.",
+        ),
+    ] = None
+    checkpoint_interval: Annotated[
+        Millis,
+        _POSITIVE_DURATION,
+        Meta(description="How often the job's state is saved: after a failure as much of the log is read again."),
+    ] = 10 * SECOND
+
+
 class Settings(_Group, frozen=True, kw_only=True):
     """All settings of a server; `Settings()` has the defaults."""
 
@@ -267,6 +302,7 @@ class Settings(_Group, frozen=True, kw_only=True):
     shutdown: Shutdown = Shutdown()
     kafka: Kafka = Kafka()
     cassandra: Cassandra = Cassandra()
+    flink: Flink = Flink()
 
     def check(self) -> None:
         """Raises SettingsError when the settings contradict each other."""

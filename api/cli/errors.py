@@ -46,6 +46,12 @@ def exit_code(error: Exception) -> int | None:
     cluster = sys.modules.get("taskscheduler.api.local_cluster.errors")
     if cluster is not None and isinstance(error, cluster.ClusterError):
         return FAILED
+    flink = sys.modules.get("taskscheduler.streams.flink.rest")
+    if flink is not None and isinstance(error, flink.FlinkRefused | flink.FlinkUnavailable):
+        return FAILED if isinstance(error, flink.FlinkRefused) else UNAVAILABLE
+    kafka = sys.modules.get("taskscheduler.streams.kafka.refusals")
+    if kafka is not None and isinstance(error, kafka.KafkaRefused):
+        return FAILED
     if (server := sys.modules.get("taskscheduler.api.server")) is not None and isinstance(error, server.StartError):
         return FAILED
     return None

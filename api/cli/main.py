@@ -32,11 +32,12 @@ def build() -> App:
     schedule = App(name="schedule", help="Look at schedules.")
     config = App(name="config", help="Look at the settings of the server.")
     cluster = App(name="cluster", help="Run a whole cluster on this machine.")
-    for group in (task, schedule, cluster, config):
+    flink = App(name="flink", help="The job that keeps the timers of a cluster.")
+    for group in (task, schedule, cluster, flink, config):
         app.command(group)
+    groups = {"": app, "task": task, "schedule": schedule, "cluster": cluster, "flink": flink, "config": config}
     for parent, name, target, help in _COMMANDS:
-        group = {"": app, "task": task, "schedule": schedule, "cluster": cluster, "config": config}[parent]
-        group.command(_MODULES + target, name=name, help=help)
+        groups[parent].command(_MODULES + target, name=name, help=help)
     return app
 
 
@@ -63,6 +64,10 @@ _COMMANDS = (
     ("cluster", "down", "cluster:down", "Stop them; their data stays."),
     ("cluster", "status", "cluster:status", "Show what runs where, and how it is."),
     ("cluster", "fetch", "cluster:fetch", "Fetch the jars that a cluster needs."),
+    ("flink", "submit", "flink:submit", "Start the job, from a savepoint or from the beginning of the log."),
+    ("flink", "status", "flink:status", "Show how the job is."),
+    ("flink", "savepoint", "flink:savepoint", "Save the state of the job."),
+    ("flink", "stop", "flink:stop", "Save the state of the job and end it."),
     ("config", "show", "configuration:show", "Show every setting, its value and where that comes from."),
 )
 

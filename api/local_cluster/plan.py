@@ -76,6 +76,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             "kafka.development": "true",
             "cassandra.contact_points": f"127.0.0.1:{self.ports['cassandra']}",
             "cassandra.replication": "1",
+            "flink.url": self.flink().url,
             "cassandra.batch_bytes": "16384",
             "http.allow_loopback": "true",
             "log.format": "json",

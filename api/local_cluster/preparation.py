@@ -22,7 +22,24 @@ async def topics(plan: Plan) -> None:
         raise ClusterError(str(error)) from error
 
 
-STEPS: tuple[tuple[str, Callable[[Plan], Coroutine[Any, Any, None]]], ...] = (("making topics", topics),)
+async def job(plan: Plan) -> None:
+    """Submit the job that keeps the timers, unless Flink runs it or brings it back. Raises ClusterError."""
+    from taskscheduler.streams.flink import control
+    from taskscheduler.streams.flink.rest import FlinkRefused, FlinkUnavailable
+    from taskscheduler.streams.kafka.refusals import KafkaRefused
+
+    settings = settings_of(plan)
+    try:
+        if await control.status(settings.kafka, settings.flink) is None:
+            await control.submit(settings.kafka, settings.flink, environment=plan.flink().environment())
+    except (FlinkRefused, FlinkUnavailable, KafkaRefused) as error:
+        raise ClusterError(str(error)) from error
+
+
+STEPS: tuple[tuple[str, Callable[[Plan], Coroutine[Any, Any, None]]], ...] = (
+    ("making topics", topics),
+    ("submitting the job", job),
+)
 """What to say, and what to do."""
 
 

@@ -38,12 +38,17 @@ _HOUR, _DAY = "3600000", "86400000"
 
 
 class Topics(msgspec.Struct, frozen=True, gc=False):
-    """Names. `clock` takes the probes that compare an instance's clock with the brokers'."""
+    """Names. `clock` takes the probes that compare an instance's clock with the brokers'.
+
+    `markers` ask the timers' job what it keeps of a stream, `digests` answer.
+    """
 
     decisions: str
     triggers: str
     unreadable: str
     clock: str
+    markers: str
+    digests: str
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
@@ -55,7 +60,7 @@ class Found(msgspec.Struct, frozen=True, gc=False):
 
 def topics(prefix: str) -> Topics:
     """The names of the topics under a prefix."""
-    return Topics(f"{prefix}.decisions", f"{prefix}.triggers", f"{prefix}.unreadable", f"{prefix}.clock")
+    return Topics(*(f"{prefix}.{name}" for name in Topics.__struct_fields__))
 
 
 async def prepare_topics(settings: KafkaSettings) -> Topics:
@@ -140,6 +145,8 @@ def _wanted(settings: KafkaSettings, names: Topics) -> list[NewTopic]:
         topic(names.triggers, many, {"cleanup.policy": "delete", "retention.ms": _DAY}),
         topic(names.unreadable, 1, {"cleanup.policy": "delete", "retention.ms": "-1"}),
         topic(names.clock, many, {**_CLOCK, "cleanup.policy": "delete", "retention.ms": _HOUR}),
+        topic(names.markers, 1, {"cleanup.policy": "delete", "retention.ms": _HOUR}),
+        topic(names.digests, 1, {"cleanup.policy": "delete", "retention.ms": _HOUR}),
     ]
 
 
