@@ -174,7 +174,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def task_manager(self) -> Process:
-        """Well once the JobManager knows this very one, and not just the one before it."""
+        """Well once the JobManager knows the slots of this very one, and not just of the one before it."""
         folder = self.folder / "taskmanager"
         known_as = folder / "known-as"
 
@@ -184,7 +184,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
         def healthy() -> bool:
             told = probes.get_json(f"{self.url}/taskmanagers") or {"taskmanagers": []}
-            return known_as.read_text(encoding="ascii") in (one["id"] for one in told["taskmanagers"])
+            name = known_as.read_text(encoding="ascii")
+            # It is registered a moment before its slots are.
+            return any(one["id"] == name and one["slotsNumber"] > 0 for one in told["taskmanagers"])
 
         def command(marker: str) -> Sequence[str]:
             named = ["-D", f"taskmanager.resource-id={known_as.read_text(encoding='ascii')}"]

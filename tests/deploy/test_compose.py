@@ -24,7 +24,7 @@ from taskscheduler.api.settings_load import load
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMPOSE = REPOSITORY / "compose.yaml"
 PARTS = "kafka cassandra jobmanager taskmanager api-1 api-2 dispatch projector prometheus grafana".split()
-ONCE = {"claim-secret"}
+ONCE = {"claim-secret", "job"}
 """Services that end when their work is done."""
 
 
@@ -82,6 +82,7 @@ def test_what_starts_first(services: Any) -> None:
     for name in NODES:
         assert {"kafka", "cassandra", "claim-secret"} <= before(name)
     assert {"jobmanager", "kafka", "zookeeper"} <= before("taskmanager")
+    assert {"kafka", "jobmanager", "taskmanager"} <= before("job")
     assert {"api-1", "api-2"} <= before("api")
 
 
@@ -111,6 +112,7 @@ def test_our_processes_get_settings_that_work(services: Any, tmp_path: Path) -> 
         assert settings.profile == "cluster"
         assert ",".join(settings.roles) == roles
         assert settings.host == "0.0.0.0"
+        assert settings.flink.url == "http://jobmanager:8081"
         assert f":{settings.port}" in (REPOSITORY / "docs/deploy/prometheus.yml").read_text()
 
 
