@@ -39,7 +39,7 @@ RUN apt-get update \
  && python -m taskscheduler.api.local_cluster.flink_home /opt/flink \
  && apt-get purge --yes maven \
  && apt-get autoremove --yes \
- && rm -rf /var/lib/apt/lists/* /root/.m2 \
+ && rm -rf /var/lib/apt/lists/* ~/.m2 \
  && install --directory --owner=taskscheduler /opt/flink/log /state
 USER taskscheduler
 EXPOSE 8081 9249
