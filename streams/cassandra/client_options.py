@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-from pathlib import Path
 from typing import Any, Protocol
 
 from cassandra import ConsistencyLevel
@@ -15,6 +14,7 @@ from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionP
 from cassandra.query import tuple_factory
 
 from taskscheduler.domain.values import Millis
+from taskscheduler.streams.tls import TlsSettings, tls_context
 
 DEFAULT_PORT = 9042
 
@@ -23,7 +23,7 @@ logging.getLogger("cassandra").setLevel(
 )  # it repeats each failed attempt; health and metrics tell once
 
 
-class CassandraSettings(Protocol):
+class CassandraSettings(TlsSettings, Protocol):
     """What the driver is told; the `cassandra` group of the settings has it. Times are milliseconds."""
 
     @property
@@ -40,14 +40,6 @@ class CassandraSettings(Protocol):
     def tls(self) -> bool: ...
     @property
     def verify_hostname(self) -> bool: ...
-    @property
-    def ca_file(self) -> Path | None: ...
-    @property
-    def cert_file(self) -> Path | None: ...
-    @property
-    def key_file(self) -> Path | None: ...
-    @property
-    def key_password(self) -> str | None: ...
     @property
     def username(self) -> str | None: ...
     @property
@@ -103,25 +95,6 @@ def _address(point: str) -> tuple[str, int]:
 
 
 def _tls(settings: CassandraSettings) -> ssl.SSLContext:
-    named = {"ca_file": settings.ca_file, "cert_file": settings.cert_file, "key_file": settings.key_file}
-    for name, path in named.items():
-        if path is not None and not path.is_file():
-            raise CassandraRefused(f"cassandra.{name}: there is no file {str(path)!r}")
-    if settings.key_file is not None and settings.cert_file is None:
-        raise CassandraRefused("cassandra.cert_file: needed too; cassandra.key_file is the key of a certificate")
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise CassandraRefused(f"cassandra.ca_file: cannot be used: {type(error).__name__}") from None
+    context = tls_context(settings, "cassandra", CassandraRefused)
     context.check_hostname = settings.verify_hostname
-    if settings.cert_file is not None:
-        # An empty password instead of none: OpenSSL would ask for one on the terminal.
-        password = settings.key_password or ""
-        try:
-            context.load_cert_chain(settings.cert_file, settings.key_file, password)
-        except (OSError, ssl.SSLError) as error:
-            raise CassandraRefused(
-                "cassandra.cert_file: certificate, key and cassandra.key_password do not fit together: "
-                f"{type(error).__name__}"
-            ) from None
     return context

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import ssl
-from pathlib import Path
 from typing import Any, Protocol
 
 from aiokafka.errors import KafkaError
 
 from taskscheduler.domain.values import Millis
 from taskscheduler.streams.kafka.refusals import KafkaRefused
+from taskscheduler.streams.tls import TlsSettings, tls_context
 
 CLIENT_ID = "taskscheduler"
 
@@ -44,7 +43,7 @@ for _name in [name for name in logging.root.manager.loggerDict if name.split("."
     logging.getLogger(_name).addFilter(_Once())
 
 
-class KafkaSettings(Protocol):
+class KafkaSettings(TlsSettings, Protocol):
     """What the clients are told; the `kafka` group of the settings has it. Times are milliseconds."""
 
     @property
@@ -57,14 +56,6 @@ class KafkaSettings(Protocol):
     def development(self) -> bool: ...
     @property
     def tls(self) -> bool: ...
-    @property
-    def ca_file(self) -> Path | None: ...
-    @property
-    def cert_file(self) -> Path | None: ...
-    @property
-    def key_file(self) -> Path | None: ...
-    @property
-    def key_password(self) -> str | None: ...
     @property
     def sasl_mechanism(self) -> str: ...
     @property
@@ -103,7 +94,7 @@ def client_options(settings: KafkaSettings, client_id: str = CLIENT_ID) -> dict[
         "security_protocol": f"SASL_{_transport(settings)}" if sasl else _transport(settings),
     }
     if settings.tls:
-        options["ssl_context"] = _tls(settings)
+        options["ssl_context"] = tls_context(settings, "kafka", KafkaRefused)
     if sasl:
         options["sasl_mechanism"] = settings.sasl_mechanism
         options["sasl_plain_username"] = settings.username
@@ -123,26 +114,3 @@ def why(error: BaseException) -> str:
 
 def _transport(settings: KafkaSettings) -> str:
     return "SSL" if settings.tls else "PLAINTEXT"
-
-
-def _tls(settings: KafkaSettings) -> ssl.SSLContext:
-    named = {"ca_file": settings.ca_file, "cert_file": settings.cert_file, "key_file": settings.key_file}
-    for name, path in named.items():
-        if path is not None and not path.is_file():
-            raise KafkaRefused(f"kafka.{name}: there is no file {str(path)!r}")
-    if settings.key_file is not None and settings.cert_file is None:
-        raise KafkaRefused("kafka.cert_file: needed too; kafka.key_file is the key of a certificate")
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise KafkaRefused(f"kafka.ca_file: cannot be used: {type(error).__name__}") from None
-    if settings.cert_file is not None:
-        # An empty password instead of none: OpenSSL would ask for one on the terminal.
-        password = settings.key_password or ""
-        try:
-            context.load_cert_chain(settings.cert_file, settings.key_file, password)
-        except (OSError, ssl.SSLError) as error:
-            raise KafkaRefused(
-                f"kafka.cert_file: certificate, key and kafka.key_password do not fit together: {type(error).__name__}"
-            ) from None
-    return context
