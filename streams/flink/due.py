@@ -9,7 +9,7 @@ import msgspec
 
 from taskscheduler.domain.decision import Envelope, Verdict, judge
 from taskscheduler.domain.values import MINUTE, SECOND, Instant, Millis
-from taskscheduler.streams.flink.messages import Trigger
+from taskscheduler.streams.kafka.messages import Trigger
 from taskscheduler.streams.replica import chain_of
 from taskscheduler.streams.timers import FIRST_REPEAT, LONGEST_REPEAT
 

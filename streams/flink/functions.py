@@ -16,9 +16,10 @@ from taskscheduler.domain.values import Instant
 from taskscheduler.streams.codec import Unreadable as CannotRead
 from taskscheduler.streams.codec import decode_envelope
 from taskscheduler.streams.flink.due import Repeats, Watched, fired, judged
-from taskscheduler.streams.flink.messages import Beginning, Digest, Marker, Unreadable
+from taskscheduler.streams.flink.messages import Digest, Marker, Unreadable
 from taskscheduler.streams.flink.metrics import Lateness, Tally
 from taskscheduler.streams.flink.release import CODE, require_code
+from taskscheduler.streams.kafka.messages import Genesis
 from taskscheduler.streams.kafka.partitioning import partition_of
 
 BYTES = "latin-1"
@@ -36,7 +37,7 @@ ROUTED = Types.ROW_NAMED(["route", "body"], [Types.STRING(), Types.STRING()])
 
 _encode = msgspec.json.Encoder().encode
 _decode_watched = msgspec.json.Decoder(Watched).decode
-_decode_beginning = msgspec.json.Decoder(Beginning).decode
+_decode_beginning = msgspec.json.Decoder(Genesis).decode
 _decode_marker = msgspec.json.Decoder(Marker).decode
 
 
@@ -82,7 +83,7 @@ class ReadDecisions(ProcessFunction):  # type: ignore[misc]
             yield envelope.stream, appended_at, _encode(envelope).decode()
 
     def _check_beginning(self, partition: int, text: str | None) -> None:
-        wanted = Beginning(self._log_id, self._partitions, partition)
+        wanted = Genesis(self._log_id, self._partitions, partition)
         try:
             found = _decode_beginning((text or "").encode(BYTES))
         except msgspec.DecodeError as error:

@@ -10,7 +10,7 @@ import msgspec
 from taskscheduler.domain.values import SECOND, Millis
 from taskscheduler.streams.flink.kafka_properties import kafka_properties
 from taskscheduler.streams.kafka.client_options import KafkaSettings
-from taskscheduler.streams.kafka.genesis import Genesis
+from taskscheduler.streams.kafka.messages import Genesis
 from taskscheduler.streams.kafka.topics import Topics
 from taskscheduler.streams.timers import FIRST_REPEAT, LONGEST_REPEAT
 

@@ -9,6 +9,7 @@ from types import ModuleType
 from taskscheduler.domain import decision
 from taskscheduler.streams import codec
 from taskscheduler.streams.flink import due, messages
+from taskscheduler.streams.kafka import messages as topic_messages
 from taskscheduler.streams.kafka import partitioning
 
 
@@ -24,7 +25,7 @@ def _fingerprint(*modules: ModuleType) -> str:
     return found.hexdigest()
 
 
-CODE = _fingerprint(decision, codec, due, messages, partitioning)
+CODE = _fingerprint(decision, codec, due, messages, topic_messages, partitioning)
 """Of the modules that decide what the state is, as they were when this process imported them."""
 
 

@@ -16,8 +16,9 @@ from taskscheduler.streams.kafka.client_options import KafkaSettings, why
 from taskscheduler.streams.kafka.clock import ClockCheck
 from taskscheduler.streams.kafka.ends import Ends
 from taskscheduler.streams.kafka.feed import Feed
-from taskscheduler.streams.kafka.genesis import Genesis, find_or_begin
+from taskscheduler.streams.kafka.genesis import find_or_begin
 from taskscheduler.streams.kafka.history import History
+from taskscheduler.streams.kafka.messages import Genesis
 from taskscheduler.streams.kafka.partitioning import partition_of
 from taskscheduler.streams.kafka.producers import Producers
 from taskscheduler.streams.kafka.refusals import KafkaRefused

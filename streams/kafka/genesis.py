@@ -18,19 +18,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from taskscheduler.streams.kafka.client_options import KafkaSettings, client_options, why
+from taskscheduler.streams.kafka.messages import Genesis
 from taskscheduler.streams.kafka.refusals import KafkaRefused
 
 KEY = b"genesis"
 """Key of these messages; that of a decision is its stream."""
-
-
-class Genesis(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="genesis.v1"):
-    """`log_id` names the log for ever; `partition` is where the message belongs."""
-
-    log_id: str
-    partitions: int
-    partition: int
-
 
 _LONGEST_READ = 30.0
 """Seconds."""
@@ -46,12 +38,6 @@ async def find_or_begin(settings: KafkaSettings, topic: str) -> Genesis:
             return await _find_or_begin(settings, topic, consumer, producer)
     except (KafkaError, TimeoutError, OSError) as error:
         raise KafkaRefused(f"the beginning of {topic} cannot be read: {why(error)}") from None
-
-
-async def find(consumer: Any, topic: str) -> Genesis | None:
-    """The first message of partition 0, None where no log was begun. Raises KafkaRefused, KafkaError."""
-    value = await _first(consumer, topic, 0)
-    return None if value is None else _checked(topic, 0, value)
 
 
 async def _find_or_begin(settings: KafkaSettings, topic: str, consumer: Any, producer: Any) -> Genesis:

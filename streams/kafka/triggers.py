@@ -21,9 +21,9 @@ from taskscheduler.commands.handler import Ask, CommandHandler, Unavailable
 from taskscheduler.commands.ports import Folded, LogUnavailable
 from taskscheduler.domain.decision import task_id_of
 from taskscheduler.domain.messages import Wake
-from taskscheduler.domain.values import Instant
 from taskscheduler.streams.kafka.client_options import KafkaSettings
 from taskscheduler.streams.kafka.groups import group_options
+from taskscheduler.streams.kafka.messages import Trigger
 from taskscheduler.streams.kafka.topics import Topics
 from taskscheduler.streams.triggers import ACTOR
 
@@ -40,16 +40,6 @@ _LAST_WORD = 5.0
 """Seconds that decisions under way, and commits, are given when their partitions go to others."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
-
-
-class Trigger(msgspec.Struct, frozen=True, gc=False):
-    """A stream was due at `due_at`, as of its decision number `version`. `fired_at` is when the trigger was made."""
-
-    stream: str
-    version: int
-    due_at: Instant
-    fired_at: Instant = 0
-
 
 _decoder = msgspec.json.Decoder(Trigger)
 _Due = tuple[int, Ask]

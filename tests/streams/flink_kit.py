@@ -23,8 +23,8 @@ from taskscheduler.domain.events import TaskPaused
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.codec import encode_record
 from taskscheduler.streams.flink import control
-from taskscheduler.streams.flink.messages import Trigger
 from taskscheduler.streams.flink.rest import Job, flink_rest
+from taskscheduler.streams.kafka.messages import Trigger
 from taskscheduler.streams.kafka.partitioning import partition_of
 from taskscheduler.streams.kafka.topics import Topics, topics
 from tests.support.engines import Flink

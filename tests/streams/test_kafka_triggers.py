@@ -20,7 +20,8 @@ from tests.streams.kafka_kit import Instance, instances, now, put, raw_producer,
 
 pytest.importorskip("aiokafka")
 from taskscheduler.streams.kafka import triggers as module
-from taskscheduler.streams.kafka.triggers import Trigger, TriggerConsumer
+from taskscheduler.streams.kafka.messages import Trigger
+from taskscheduler.streams.kafka.triggers import TriggerConsumer
 
 pytestmark = pytest.mark.cluster
 
