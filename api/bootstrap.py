@@ -16,7 +16,7 @@ import structlog
 from taskscheduler.api.health import Component, HealthRegistry, disk_space, down, up
 from taskscheduler.api.loops import Loops
 from taskscheduler.api.metrics import Metrics
-from taskscheduler.api.settings import Settings
+from taskscheduler.api.settings import Http, Settings
 from taskscheduler.commands.handler import CommandHandler
 from taskscheduler.domain.decision import FOLD_VERSION
 from taskscheduler.domain.messages import Policy
@@ -133,14 +133,7 @@ class EmbeddedNode:
             clock=clock,
             seed=seed,
         )
-        http = settings.http
-        self._http = HttpCaller(
-            clock=clock,
-            allow_loopback=http.allow_loopback,
-            allow_private=http.allow_private,
-            at_once=http.concurrency,
-            connect_timeout=http.connect_timeout / 1000,
-        )
+        self._http = http_caller(settings.http, clock)
         self.triggers = TriggerLoop(self.timers, self.handler, clock)
         self.noop = NoopDispatcher(self.claimables, self.handler, seed=seed)
         self.dispatcher = Dispatcher(self._http, self.claimables, self.handler, clock=clock, seed=seed)
@@ -248,6 +241,17 @@ async def embedded(
     finally:
         await node.stop(settings.shutdown.grace / 1000)
         await node.close()
+
+
+def http_caller(http: Http, clock: Callable[[], Instant]) -> HttpCaller:
+    """What calls http targets."""
+    return HttpCaller(
+        clock=clock,
+        allow_loopback=http.allow_loopback,
+        allow_private=http.allow_private,
+        at_once=http.concurrency,
+        connect_timeout=http.connect_timeout / 1000,
+    )
 
 
 def claim_secret(settings: Settings) -> bytes:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from taskscheduler.api.bootstrap import http_caller
 from taskscheduler.api.cluster.commands import Commands
+from taskscheduler.api.cluster.part import Part
 from taskscheduler.api.health import HealthRegistry
 from taskscheduler.api.loops import Loops
 from taskscheduler.api.metrics import Metrics
 from taskscheduler.api.settings import Settings
 from taskscheduler.domain.values import SECOND
 from taskscheduler.streams.dispatch.dispatcher import Dispatcher
-from taskscheduler.streams.dispatch.http import HttpCaller
 from taskscheduler.streams.dispatch.noop import NoopDispatcher
 from taskscheduler.streams.kafka.membership import Membership
 
@@ -20,21 +21,14 @@ HELP_AFTER = 2 * SECOND
 """For how long nothing may have been taken from somebody else's share before it is helped with."""
 
 
-class Dispatching:
+class Dispatching(Part):
     """A part of a process. What it holds when it dies waits for the end of its lease."""
 
     def __init__(self, commands: Commands, settings: Settings, loops: Loops, seed: Callable[[], int]) -> None:
-        http = settings.http
         self._loops = loops
         self._membership = Membership(settings.kafka, commands.log.topics, "dispatch")
         waiting = commands.claimable(lambda: self._membership.partitions, help_after=HELP_AFTER)
-        self._caller = HttpCaller(
-            clock=commands.clock,
-            allow_loopback=http.allow_loopback,
-            allow_private=http.allow_private,
-            at_once=http.concurrency,
-            connect_timeout=http.connect_timeout / 1000,
-        )
+        self._caller = http_caller(settings.http, commands.clock)
         self._noop = NoopDispatcher(waiting, commands.handler, seed=seed)
         self._http = Dispatcher(self._caller, waiting, commands.handler, clock=commands.clock, seed=seed)
 
@@ -48,9 +42,6 @@ class Dispatching:
         """Loops that fail are told."""
         health.register("dispatch", lambda: self._loops.health("noop", "dispatch", "membership of dispatch"))
         metrics.watch("dispatched_attempts", lambda: self._noop.active + self._http.active)
-
-    def refuse(self) -> None:
-        """Claiming ends with the loops."""
 
     async def stop(self, grace: float) -> None:
         """Let calls end, give up the rest: those attempts are lost and tried again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from taskscheduler.api.cluster.part import Part
 from taskscheduler.api.health import Component, HealthRegistry, down, up
 from taskscheduler.api.loops import Loops
 from taskscheduler.api.metrics import Metrics
@@ -17,7 +18,7 @@ from taskscheduler.streams.projecting import Projecting
 from taskscheduler.streams.projection_follower import Lag
 
 
-class Projections:
+class Projections(Part):
     """A part of a process. It follows the log by itself: Cassandra being away must not stop writes."""
 
     def __init__(self, log: KafkaEventLog, settings: Settings, clock: Callable[[], Instant]) -> None:
@@ -40,9 +41,6 @@ class Projections:
         health.register("projections", self._health)
         metrics.watch("projection_lag_seconds", lambda: max((lag.seconds for lag in self._lags()), default=0.0))
         metrics.watch("projection_lag_records", lambda: sum(lag.records for lag in self._lags()))
-
-    def refuse(self) -> None:
-        """What is folded is still written."""
 
     async def stop(self, grace: float) -> None:
         """Write what is folded."""

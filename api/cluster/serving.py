@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from taskscheduler.api.bootstrap import RESUMABLE, claim_secret
 from taskscheduler.api.cluster.commands import Commands
+from taskscheduler.api.cluster.part import Part
 from taskscheduler.api.health import Component, HealthRegistry, down, up
 from taskscheduler.api.loops import Loops
 from taskscheduler.api.metrics import Metrics
@@ -27,7 +28,7 @@ COUNT_SECONDS = 15.0
 """How often the tasks are counted for the metrics."""
 
 
-class Serving:
+class Serving(Part):
     """Implements what the routes need, and a part of a process."""
 
     def __init__(
@@ -84,9 +85,6 @@ class Serving:
         """No more claims and no more live events."""
         self.queue.close()
         self.hub.close()
-
-    async def stop(self, grace: float) -> None:
-        """Nothing of its own runs."""
 
     async def close(self) -> None:
         """End the connections."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from taskscheduler.api.bootstrap import BACKLOG_LIMIT
 from taskscheduler.api.cluster.commands import Commands
+from taskscheduler.api.cluster.part import Part
 from taskscheduler.api.health import Component, HealthRegistry, down, up
 from taskscheduler.api.loops import Loops
 from taskscheduler.api.metrics import Metrics
@@ -18,8 +19,8 @@ LATE = 10 * SECOND
 """Streams that are due for this long without a decision: whoever gives the triggers is away."""
 
 
-class Triggering:
-    """A part of a process."""
+class Triggering(Part):
+    """A part of a process. What it had not decided on when it stops is given again."""
 
     def __init__(self, commands: Commands, settings: Settings, loops: Loops, metrics: Metrics) -> None:
         self._commands = commands
@@ -43,15 +44,6 @@ class Triggering:
         health.register("triggers", lambda: self._loops.health("triggers"))
         metrics.watch("due_backlog", lambda: self._commands.due(self._commands.clock(), BACKLOG_LIMIT))
         metrics.watch("trigger_lag", lambda: self._consumer.lag)
-
-    def refuse(self) -> None:
-        """Triggers end with the loop; what was not decided on is given again."""
-
-    async def stop(self, grace: float) -> None:
-        """Decisions under way end with the handler."""
-
-    async def close(self) -> None:
-        """Connections end with the loop."""
 
     def _timers(self) -> Component:
         late = self._commands.due(self._commands.clock() - LATE, BACKLOG_LIMIT)
