@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -18,14 +18,8 @@ from taskscheduler.streams.replay.kept import open_to_look
 from taskscheduler.streams.replay.source import RocksSource, Share, Source
 from taskscheduler.streams.replay.sums import NOBODY, Sums
 
-if TYPE_CHECKING:
-    from taskscheduler.streams.kafka.client_options import KafkaSettings
-
 Kind: TypeAlias = Literal["state", "rows"]
 """What is compared: what a replica keeps, or what the read models show."""
-
-Place: TypeAlias = "Path | KafkaSettings"
-"""A data directory, or how to reach Kafka."""
 
 
 class Stop(msgspec.Struct, frozen=True, order=True):
@@ -50,21 +44,14 @@ class Folded(msgspec.Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def opened(place: Place) -> AsyncIterator[Source]:
-    """The log at a place, which is there. Raises DataRefused, KafkaRefused, LogUnavailable."""
-    if isinstance(place, Path):
-        with open_to_look(place) as database:
-            yield RocksSource(database)
-        return
-    from taskscheduler.streams.replay.kafka_source import KafkaSource
-
-    async with KafkaSource.open(place) as source:
-        assert source is not None
-        yield source
+async def opened(place: Path) -> AsyncIterator[Source]:
+    """The log of a data directory. Raises DataRefused."""
+    with open_to_look(place) as database:
+        yield RocksSource(database)
 
 
 def fold_share(
-    place: Place, partition: int, share: Share, stops: Sequence[Stop], only: Collection[str] | None = None
+    place: Path, partition: int, share: Share, stops: Sequence[Stop], only: Collection[str] | None = None
 ) -> Folded:
     """Fold the streams of a share up to the last of the stops, which are in order of their positions.
 
@@ -73,13 +60,13 @@ def fold_share(
     return asyncio.run(_fold_share(place, partition, share, stops, only))
 
 
-def touched(place: Place, partition: int, after: int, to: int) -> set[str]:
+def touched(place: Path, partition: int, after: int, to: int) -> set[str]:
     """The streams of the records at the positions after < p <= to."""
     return asyncio.run(_touched(place, partition, after, to))
 
 
 async def _fold_share(
-    place: Place, partition: int, share: Share, stops: Sequence[Stop], only: Collection[str] | None
+    place: Path, partition: int, share: Share, stops: Sequence[Stop], only: Collection[str] | None
 ) -> Folded:
     # What is of no single task comes of all of them.
     chosen = None if only is None or NOBODY in only else only
@@ -110,7 +97,7 @@ async def _fold_share(
     return Folded(records, found, names, counters, shared)
 
 
-async def _touched(place: Place, partition: int, after: int, to: int) -> set[str]:
+async def _touched(place: Path, partition: int, after: int, to: int) -> set[str]:
     async with opened(place) as source, contextlib.aclosing(source.raw(partition, after, to)) as batches:
         return {decode_envelope(raw.data).stream async for batch in batches for raw in batch}
 

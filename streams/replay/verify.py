@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
 
 from taskscheduler.domain.decision import task_id_of
-from taskscheduler.streams.replay.folding import Folded, Kind, Place, Stop, fold_share, opened, touched
+from taskscheduler.streams.replay.folding import Folded, Kind, Stop, fold_share, opened, touched
 from taskscheduler.streams.replay.fresh_rows import add_shared
 from taskscheduler.streams.replay.jobs import Jobs
 from taskscheduler.streams.replay.source import Share
@@ -88,18 +89,18 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def verify(
-    place: Place, sides: Sequence[Side], processes: int, *, say: Callable[[str], None] = lambda _: None
+    place: Path, sides: Sequence[Side], processes: int, *, say: Callable[[str], None] = lambda _: None
 ) -> Report:
     """Fold the log afresh and compare every side with it. Must not be called where an event loop runs.
 
-    Raises DataRefused, KafkaRefused, LogUnavailable, ViewsUnavailable; UnknownEvent for what a newer release wrote.
+    Raises DataRefused; UnknownEvent for what a newer release wrote.
     """
     with Jobs(processes) as jobs:
         return _Verifier(place, sides, jobs, say).report()
 
 
 class _Verifier:
-    def __init__(self, place: Place, sides: Sequence[Side], jobs: Jobs, say: Callable[[str], None]) -> None:
+    def __init__(self, place: Path, sides: Sequence[Side], jobs: Jobs, say: Callable[[str], None]) -> None:
         self._place = place
         self._sides = sides
         self._jobs = jobs
@@ -199,7 +200,7 @@ class _Verifier:
         return [Share(number, count) for number in range(count)]
 
 
-async def _log(place: Place) -> tuple[str, Mapping[int, int]]:
+async def _log(place: Path) -> tuple[str, Mapping[int, int]]:
     async with opened(place) as source:
         return source.log_id, await source.ends()
 
