@@ -23,6 +23,9 @@ _SUBMISSION = "taskscheduler.streams.flink.submission"
 _SUBMISSION_SECONDS = 180.0
 _START_SECONDS = 90.0
 _POLL = 0.2
+_NO_SLOT = "NoResourceAvailableException"
+"""Says nothing about the job: a TaskManager that comes, or comes back, has slots a moment later."""
+
 _JAVA_OPTIONS = (
     "-Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "
     "--add-opens=java.base/java.util=ALL-UNNAMED --add-opens=java.base/java.lang=ALL-UNNAMED"
@@ -124,7 +127,7 @@ async def _running(rest: FlinkRest, name: str) -> Job:
             raise FlinkRefused(f"{name} has ended: see the log of the JobManager")
         if job.running:
             return job
-        if job.failure is not None:
+        if job.failure is not None and _NO_SLOT not in job.failure:
             raise FlinkRefused(f"{name} does not start, and will go on trying: {job.failure}")
         if time.monotonic() - began > _START_SECONDS:
             raise FlinkRefused(f"{name} is {job.state} after {_START_SECONDS:.0f} s: has a TaskManager a free slot?")
