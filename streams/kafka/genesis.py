@@ -40,6 +40,12 @@ async def find_or_begin(settings: KafkaSettings, topic: str) -> Genesis:
         raise KafkaRefused(f"the beginning of {topic} cannot be read: {why(error)}") from None
 
 
+async def find(consumer: Any, topic: str) -> Genesis | None:
+    """The first message of partition 0, None when there is none yet. Raises KafkaRefused, KafkaError, TimeoutError."""
+    value = await _first(consumer, topic, 0)
+    return None if value is None else _checked(topic, 0, value)
+
+
 async def _find_or_begin(settings: KafkaSettings, topic: str, consumer: Any, producer: Any) -> Genesis:
     count = len(await producer.partitions_for(topic))
     if count != settings.partitions:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
@@ -18,8 +18,14 @@ from taskscheduler.streams.replay.kept import open_to_look
 from taskscheduler.streams.replay.source import RocksSource, Share, Source
 from taskscheduler.streams.replay.sums import NOBODY, Sums
 
-Kind: TypeAlias = Literal["state", "rows"]
-"""What is compared: what a replica keeps, or what the read models show."""
+if TYPE_CHECKING:
+    from taskscheduler.streams.kafka.client_options import KafkaSettings
+
+Kind: TypeAlias = Literal["state", "rows", "timers"]
+"""What is compared: what a replica keeps, what the read models show, what the timers' job keeps of envelopes."""
+
+Place: TypeAlias = "Path | KafkaSettings"
+"""A data directory, or how to reach Kafka."""
 
 
 class Stop(msgspec.Struct, frozen=True, order=True):
@@ -44,14 +50,29 @@ class Folded(msgspec.Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def opened(place: Path) -> AsyncIterator[Source]:
-    """The log of a data directory. Raises DataRefused."""
-    with open_to_look(place) as database:
-        yield RocksSource(database)
+async def opened(place: Place) -> AsyncIterator[Source]:
+    """The log at a place, which is there. Raises DataRefused, KafkaRefused, LogUnavailable."""
+    if isinstance(place, Path):
+        with open_to_look(place) as database:
+            yield RocksSource(database)
+        return
+    # Needs the packages of a cluster.
+    from taskscheduler.streams.kafka.refusals import KafkaRefused
+    from taskscheduler.streams.replay.kafka_source import KafkaSource
+
+    async with KafkaSource.open(place) as source:
+        if source is None:
+            raise KafkaRefused(f"Kafka at {', '.join(place.bootstrap_servers)} has no log {place.topic_prefix} yet")
+        yield source
+
+
+def log_of(place: Place) -> tuple[str, Mapping[int, int]]:
+    """The id of a log and its last position by partition. Raises as `opened`; no event loop may run."""
+    return asyncio.run(_log_of(place))
 
 
 def fold_share(
-    place: Path, partition: int, share: Share, stops: Sequence[Stop], only: Collection[str] | None = None
+    place: Place, partition: int, share: Share, stops: Sequence[Stop], only: Collection[str] | None = None
 ) -> Folded:
     """Fold the streams of a share up to the last of the stops, which are in order of their positions.
 
@@ -60,13 +81,18 @@ def fold_share(
     return asyncio.run(_fold_share(place, partition, share, stops, only))
 
 
-def touched(place: Path, partition: int, after: int, to: int) -> set[str]:
+def touched(place: Place, partition: int, after: int, to: int) -> set[str]:
     """The streams of the records at the positions after < p <= to."""
     return asyncio.run(_touched(place, partition, after, to))
 
 
+async def _log_of(place: Place) -> tuple[str, Mapping[int, int]]:
+    async with opened(place) as source:
+        return source.log_id, await source.ends()
+
+
 async def _fold_share(
-    place: Path, partition: int, share: Share, stops: Sequence[Stop], only: Collection[str] | None
+    place: Place, partition: int, share: Share, stops: Sequence[Stop], only: Collection[str] | None
 ) -> Folded:
     # What is of no single task comes of all of them.
     chosen = None if only is None or NOBODY in only else only
@@ -89,6 +115,8 @@ async def _fold_share(
             sums = Sums(only)
             if stop.kind == "state":
                 fresh.add_states(sums, parts=only is not None)
+            elif stop.kind == "timers":
+                fresh.add_timers(sums)
             elif fresh.rows is not None:
                 fresh.rows.sums(sums)
                 counters, shared = fresh.rows.counters, fresh.rows.shared()
@@ -97,7 +125,7 @@ async def _fold_share(
     return Folded(records, found, names, counters, shared)
 
 
-async def _touched(place: Path, partition: int, after: int, to: int) -> set[str]:
+async def _touched(place: Place, partition: int, after: int, to: int) -> set[str]:
     async with opened(place) as source, contextlib.aclosing(source.raw(partition, after, to)) as batches:
         return {decode_envelope(raw.data).stream async for batch in batches for raw in batch}
 

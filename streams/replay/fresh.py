@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from taskscheduler.commands.ports import Entry
 from taskscheduler.domain.decision import Accepted, Verdict, fold, task_id_of
 from taskscheduler.domain.state import Task
+from taskscheduler.domain.values import Instant
 from taskscheduler.projections.projector import project
 from taskscheduler.streams.claimable import lane_of, place_of
 from taskscheduler.streams.replay.fresh_rows import FreshRows
@@ -59,6 +61,24 @@ class Fresh:
         self._changed.clear()
         for task_id, hashed in self._hashes.items():
             sums.add_hash(task_id, "", hashed)
+
+    def add_timers(self, sums: Sums) -> None:
+        """Add up what those keep of these streams who fold envelopes alone."""
+        for task_id, kept in self.tasks.items():
+            sums.add_hash(task_id, "", Timer(kept.task.version, kept.wakeup, kept.chain).hashed)
+
+
+class Timer(NamedTuple):
+    """What whoever folds envelopes alone keeps of a stream."""
+
+    version: int
+    wakeup: Instant | None
+    chain: str
+
+    @property
+    def hashed(self) -> int:
+        """64 bits over all of it."""
+        return hash_of("timers", b"", f"{self.version} {self.wakeup} {self.chain}".encode())
 
 
 def replica_rows(task_id: str, kept: Kept) -> Iterator[tuple[str, bytes, bytes]]:

@@ -42,7 +42,7 @@ class Replica:
 
 
 class EmbeddedRows:
-    """The read models in the directory of a server that does not run."""
+    """The read models in the directory of an embedded server."""
 
     name = "read models"
 
@@ -50,8 +50,11 @@ class EmbeddedRows:
         self._path = path
 
     def look(self, jobs: Jobs, only: Collection[str] | None) -> Look:
-        """As they stand; they are where the replica beside them is. Raises DataRefused."""
+        """As they stand at one position, which is that of the replica beside them. Raises DataRefused."""
         held = jobs.all(row_sums, [(self._path, tables, only) for tables in _HALVES])
+        if len({one.position.position for one in held}) > 1:
+            # A server went on between the two openings; what one opening shows is of one moment.
+            held = jobs.all(row_sums, [(self._path, set().union(*_HALVES), only)])
         sums = Sums()
         sums.merge(one.sums for one in held)
         first = held[0]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from taskscheduler.domain.decision import task_id_of
-from taskscheduler.streams.replay.folding import Folded, Kind, Stop, fold_share, opened, touched
+from taskscheduler.streams.replay.folding import Folded, Kind, Place, Stop, fold_share, log_of, touched
 from taskscheduler.streams.replay.fresh_rows import add_shared
 from taskscheduler.streams.replay.jobs import Jobs
+from taskscheduler.streams.replay.report import Compared, Difference, Report, compared, failed
 from taskscheduler.streams.replay.source import Share
 from taskscheduler.streams.replay.sums import NOBODY, Sums, different, parts
+from taskscheduler.streams.replay.timers import Asked
+from taskscheduler.streams.replay.verify_timers import compare
 
 SHARE = 1_000_000
 """Records that are folded together at most: what they make is held in memory."""
@@ -53,56 +54,30 @@ class Side(Protocol):
         ...
 
 
-class Compared(msgspec.Struct, frozen=True):
-    """A side, up to where it was compared, and how many tasks it has; `changing` are those that never stood still."""
-
-    side: str
-    result: Literal["same", "differs", "failed"]
-    positions: dict[str, int] = {}
-    tasks: int = 0
-    different: int = 0
-    changing: int = 0
-    detail: str = ""
-
-
-class Difference(msgspec.Struct, frozen=True):
-    """A task that is otherwise than the log says. None stands for what is of no single task, such as counters."""
-
-    task: str | None
-    side: str
-    parts: tuple[str, ...] = ()
-
-
-class Report(msgspec.Struct, frozen=True):
-    """The result. `records` were folded in `seconds`."""
-
-    log: str
-    records: int
-    seconds: float
-    compared: list[Compared]
-    different: list[Difference]
-
-    @property
-    def same(self) -> bool:
-        """Whether everything is as the log says."""
-        return all(one.result == "same" for one in self.compared)
-
-
 def verify(
-    place: Path, sides: Sequence[Side], processes: int, *, say: Callable[[str], None] = lambda _: None
+    place: Place,
+    sides: Sequence[Side],
+    processes: int,
+    *,
+    timers: Asked | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Fold the log afresh and compare every side with it. Must not be called where an event loop runs.
+    """Fold the log afresh and compare every side with it, and who is asked for `timers`.
 
-    Raises DataRefused; UnknownEvent for what a newer release wrote.
+    Must not be called where an event loop runs. Raises DataRefused, KafkaRefused, LogUnavailable, ViewsUnavailable,
+    CassandraRefused; UnknownEvent for what a newer release wrote.
     """
     with Jobs(processes) as jobs:
-        return _Verifier(place, sides, jobs, say).report()
+        return _Verifier(place, sides, timers, jobs, say).report()
 
 
 class _Verifier:
-    def __init__(self, place: Path, sides: Sequence[Side], jobs: Jobs, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, place: Place, sides: Sequence[Side], timers: Asked | None, jobs: Jobs, say: Callable[[str], None]
+    ) -> None:
         self._place = place
         self._sides = sides
+        self._timers = timers
         self._jobs = jobs
         self._say = say
         self._started = time.monotonic()
@@ -110,22 +85,28 @@ class _Verifier:
 
     def report(self) -> Report:
         looks = self._look(self._sides, None)
-        log_id, ends = asyncio.run(_log(self._place))
-        failed = {name: why for name, look in looks.items() if (why := look.wrong or _ahead(look, ends))}
-        good = {name: look for name, look in looks.items() if name not in failed}
-        fresh, diverged = self._fold(good, None)
-        failed |= diverged
-        open_ones = {name: different(fresh[name], look.sums) for name, look in good.items() if name not in failed}
+        log_id, ends = log_of(self._place)
+        wrong = {name: why for name, look in looks.items() if (why := look.wrong or _ahead(look, ends))}
+        good = {name: look for name, look in looks.items() if name not in wrong}
+        asked = {} if self._timers is None else {self._timers.name: Look("timers", ends)}
+        fresh, diverged = self._fold(good | asked, None)
+        wrong |= diverged
+        open_ones = {name: different(fresh[name], look.sums) for name, look in good.items() if name not in wrong}
         found, changing = self._look_again(open_ones, good)
-        compared = [
-            _failed(side.name, looks[side.name], failed[side.name])
-            if side.name in failed
+        told = [
+            failed(side.name, looks[side.name].positions, wrong[side.name])
+            if side.name in wrong
             else _compared(side.name, looks[side.name], found.get(side.name, []), changing.get(side.name, 0))
             for side in self._sides
         ]
         differences = [one for side in self._sides for one in found.get(side.name, [])]
+        if self._timers is not None:
+            self._say(f"asking for the timers of {len(fresh[self._timers.name]):,} tasks")
+            one, more = compare(self._place, self._timers, self._jobs, fresh[self._timers.name], ends)
+            told.append(one)
+            differences += more
         seconds = round(time.monotonic() - self._started, 3)
-        return Report(log_id, self._records, seconds, compared, differences)
+        return Report(log_id, self._records, seconds, told, differences)
 
     def _look_again(
         self, open_ones: Mapping[str, Sequence[str]], looks: Mapping[str, Look]
@@ -182,7 +163,7 @@ class _Verifier:
         ]
         if only is None:
             total = sum(max(wanted).position for wanted in stops.values())
-            self._say(f"folding {total:,} records in {min(self._jobs.processes, len(work))} processes")
+            self._say(f"folding {total:,} records")
             self._records = total
         shares: dict[int, list[Folded]] = {}
         for (_, partition, *_), folded in zip(work, self._jobs.all(fold_share, work), strict=True):
@@ -198,11 +179,6 @@ class _Verifier:
             # As many as there are processes, where the partitions are fewer.
             count = max(count, -(-self._jobs.processes // partitions))
         return [Share(number, count) for number in range(count)]
-
-
-async def _log(place: Path) -> tuple[str, Mapping[int, int]]:
-    async with opened(place) as source:
-        return source.log_id, await source.ends()
 
 
 def _expected(
@@ -244,21 +220,5 @@ def _diverged(look: Look, shares: Mapping[int, Sequence[Folded]]) -> str | None:
     return None
 
 
-def _failed(name: str, look: Look, why: str) -> Compared:
-    return Compared(name, "failed", _shown(look), detail=why)
-
-
 def _compared(name: str, look: Look, found: Sequence[Difference], changing: int) -> Compared:
-    return Compared(
-        name,
-        "differs" if found else "same",
-        _shown(look),
-        len(look.sums.keys() - {NOBODY}),
-        len(found),
-        changing,
-        f"{changing} tasks never stood still and were not compared" if changing else "",
-    )
-
-
-def _shown(look: Look) -> dict[str, int]:
-    return {str(partition): position for partition, position in sorted(look.positions.items())}
+    return compared(name, look.positions, len(look.sums.keys() - {NOBODY}), len(found), changing)

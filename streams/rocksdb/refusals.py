@@ -13,6 +13,10 @@ RESTORE = (
 class DataRefused(Exception):
     """The data directory cannot be served from."""
 
+    def __reduce__(self) -> tuple[type[DataRefused], tuple[str]]:
+        # Another process that is told of one needs the sentence alone.
+        return DataRefused, (str(self),)
+
 
 class DataDirInUse(DataRefused):
     """Another process serves from the directory. `pid` is its process id where known."""
