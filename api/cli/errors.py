@@ -52,6 +52,9 @@ def exit_code(error: Exception) -> int | None:
     kafka = sys.modules.get("taskscheduler.streams.kafka.refusals")
     if kafka is not None and isinstance(error, kafka.KafkaRefused):
         return FAILED
+    cassandra = sys.modules.get("taskscheduler.streams.cassandra.client_options")
+    if cassandra is not None and isinstance(error, cassandra.CassandraRefused):
+        return FAILED
     if (server := sys.modules.get("taskscheduler.api.server")) is not None and isinstance(error, server.StartError):
         return FAILED
     return None

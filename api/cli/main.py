@@ -33,9 +33,11 @@ def build() -> App:
     config = App(name="config", help="Look at the settings of the server.")
     cluster = App(name="cluster", help="Run a whole cluster on this machine.")
     flink = App(name="flink", help="The job that keeps the timers of a cluster.")
-    for group in (task, schedule, cluster, flink, config):
-        app.command(group)
-    groups = {"": app, "task": task, "schedule": schedule, "cluster": cluster, "flink": flink, "config": config}
+    replay = App(name="replay", help="Hold what was made of the log against it, make it anew, take the log elsewhere.")
+    nouns = (task, schedule, cluster, flink, replay, config)
+    for noun in nouns:
+        app.command(noun)
+    groups = {"": app, **{noun.name[0]: noun for noun in nouns}}
     for parent, name, target, help in _COMMANDS:
         groups[parent].command(_MODULES + target, name=name, help=help)
     return app
@@ -68,6 +70,10 @@ _COMMANDS = (
     ("flink", "status", "flink:status", "Show how the job is."),
     ("flink", "savepoint", "flink:savepoint", "Save the state of the job."),
     ("flink", "stop", "flink:stop", "Save the state of the job and end it."),
+    ("replay", "verify", "replay:verify", "Compare states, read models and timers with the log folded afresh."),
+    ("replay", "rebuild", "replay:rebuild", "Make all read models anew from the log, then switch to them."),
+    ("replay", "export", "replay_files:export", "Write all that is on the log into a file."),
+    ("replay", "import", "replay_files:import_", "Append an export to an empty log."),
     ("config", "show", "configuration:show", "Show every setting, its value and where that comes from."),
 )
 

@@ -29,6 +29,12 @@ from taskscheduler.streams.timers import Timers
 FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES)
 
 
+def folder_of(data_dir: Path, log_id: str) -> Path:
+    """Where a process keeps its states of a log, each partition in a folder named by its number."""
+    # State folded by other rules stays beside it until the folder is deleted, so that a release can be taken back.
+    return data_dir / log_id / f"commands-{FOLD_VERSION}"
+
+
 class Share:
     """One partition of the log as this process folds it: its state, timers and waiting runs, in a folder of its own."""
 
@@ -58,8 +64,7 @@ class Commands:
         clock: Callable[[], Instant],
         seed: Callable[[], int],
     ) -> None:
-        # State folded by other rules stays beside it until the folder is deleted, so that a release can be taken back.
-        folder = settings.data_dir / log.log_id / f"commands-{FOLD_VERSION}"
+        folder = folder_of(settings.data_dir, log.log_id)
         self.shares = [Share(folder / str(partition)) for partition in range(log.partitions)]
         self.log = log
         self.clock = clock
