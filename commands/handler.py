@@ -56,7 +56,10 @@ _SAFE_TO_REPEAT = (Wake, Renew, Complete, Fail, Lose)
 
 
 class CommandHandler:
-    """Takes commands on one event loop. `observe(verb, result)` is told of each answer."""
+    """Takes commands on one event loop. `observe(verb, result)` is told of each answer.
+
+    `in_flight` is how many batches may wait for the log at once: more where a log is far, which costs no more then.
+    """
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class CommandHandler:
         instance: str,
         policy: Policy = Policy(),
         timeout: float = 10.0,
+        in_flight: int = IN_FLIGHT,
         observe: Callable[[str, str], None] | None = None,
     ) -> None:
         self._log = log
@@ -76,6 +80,7 @@ class CommandHandler:
         self._seed = seed
         self._policy = policy
         self._timeout = timeout
+        self._most_in_flight = in_flight
         self._observe = observe
         self._record_ids = (f"{instance}-{n:x}" for n in itertools.count(1))
         self._pending: dict[str, list[Waiting]] = {}
@@ -143,7 +148,7 @@ class CommandHandler:
             # One turn of the loop later, so that what arrives in the same turn is decided together.
             self._soon = True
             loop.call_soon(self._decide_pending)
-        elif self._in_flight < IN_FLIGHT and self._later is None:
+        elif self._in_flight < self._most_in_flight and self._later is None:
             self._later = loop.call_later(GATHER, self._decide_pending)
 
     def _decide_pending(self) -> None:

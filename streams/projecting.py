@@ -22,8 +22,9 @@ from taskscheduler.streams.projection_follower import FarViews, Follower, Lag
 WAITING = 8_000
 """Records that are folded and not written, at most."""
 
-GATHERED = 0.02
-"""Seconds for which a write waits for more: a row that changes again meanwhile is written once."""
+GATHERED, LONGEST_GATHERED = 0.02, 0.25
+"""Seconds for which a write waits for more: a row that changes again meanwhile is written once. It waits as long as the
+last write took, so that what is behind does half the work instead of falling back further."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two attempts after a failure; they double, and vary so that instances do not come together."""
@@ -160,15 +161,18 @@ class Projecting:
 
     async def _write(self) -> None:
         """Write whatever there is, again and again."""
+        loop, took = asyncio.get_running_loop(), 0.0
         while True:
             await self._changed.wait()
-            await asyncio.sleep(GATHERED)
+            await asyncio.sleep(min(max(GATHERED, took), LONGEST_GATHERED))
             self._changed.clear()
+            began = loop.time()
             try:
                 await self._flush()
             except BaseException:
                 self._changed.set()
                 raise
+            took = loop.time() - began
             self.failures.pop("views", None)
 
     async def _flush(self) -> None:

@@ -26,6 +26,13 @@ from taskscheduler.streams.rocksdb.state_store import StateStore
 from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
 from taskscheduler.streams.timers import Timers
 
+IN_FLIGHT = 16
+"""Batches of decisions that wait for Kafka at once: an answer takes some milliseconds, however many are on their way."""
+
+FLUSH_AFTER = 0.2
+"""Seconds until folded state is written. The log has it all, so that later costs no more than a longer start after a
+crash, and a row that changes meanwhile is written once."""
+
 FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES)
 
 
@@ -72,6 +79,7 @@ class Commands:
             log,
             {partition: share.store for partition, share in enumerate(self.shares)},
             lambda partition: self.shares[partition].observers,
+            flush_after=FLUSH_AFTER,
         )
         self.handler = CommandHandler(
             log,
@@ -81,6 +89,7 @@ class Commands:
             instance=secrets.token_hex(6),
             policy=Policy(settings.late_after, settings.retention.runs, settings.retention.deleted),
             timeout=settings.commands.timeout / 1000,
+            in_flight=IN_FLIGHT,
             observe=metrics.observe_command,
         )
 

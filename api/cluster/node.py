@@ -25,10 +25,14 @@ from taskscheduler.domain.decision import FOLD_VERSION, Accepted
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.cassandra.client_options import CassandraRefused
 from taskscheduler.streams.kafka.event_log import KafkaEventLog
+from taskscheduler.streams.kafka.feed import PACE
 from taskscheduler.streams.kafka.refusals import KafkaRefused, LogOutOfRange
 
 PROBE_SECONDS = 5.0
 """How often the clock is compared with that of the brokers, which also tells whether they answer."""
+
+PROJECTING_PACE = 0.02
+"""Seconds between two fetches of a process that only projects: nobody waits for a verdict there."""
 
 _DECIDING = {"api", "triggers", "dispatch"}
 
@@ -163,7 +167,8 @@ async def cluster(
     """
     metrics = Metrics()
     try:
-        log = await KafkaEventLog.open(settings.kafka, clock=clock, observe=metrics.observe_append)
+        pace = PACE if _DECIDING & set(settings.roles) else PROJECTING_PACE
+        log = await KafkaEventLog.open(settings.kafka, clock=clock, observe=metrics.observe_append, pace=pace)
     except KafkaRefused as error:
         raise StartRefused(str(error)) from error
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from taskscheduler.api.local_cluster import jars, java, probes
 from taskscheduler.api.local_cluster.java import Jit
-from taskscheduler.api.local_cluster.process import Process
+from taskscheduler.api.local_cluster.process import NOT_URGENT, Process
 
 PORTS = ("cassandra", "cassandra-storage")
 _EXPORTS = (
@@ -65,10 +65,13 @@ hints_directory: "{data}/hints"
 saved_caches_directory: "{data}/saved_caches"
 cdc_raw_directory: "{data}/cdc_raw"
 concurrent_reads: 8
-concurrent_writes: 8
+# Each of them waits for the disk, and all that wait at the same time share an fsync.
+concurrent_writes: 64
 concurrent_compactors: 1
 memtable_flush_writers: 1
-memtable_heap_space: 128MiB
+# What waits to be flushed is kept outside of the heap, or collecting garbage takes seconds under load.
+memtable_allocation_type: offheap_objects
+memtable_heap_space: 64MiB
 memtable_offheap_space: 128MiB
 file_cache_size: 64MiB
 key_cache_size: 16MiB
@@ -118,4 +121,5 @@ def node(folder: Path, ports: Mapping[str, int], jit: Jit = "c1") -> Process:
         command=command,
         prepare=prepare,
         healthy=lambda: probes.cassandra(cql),
+        nice=NOT_URGENT,
     )

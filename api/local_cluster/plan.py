@@ -13,7 +13,7 @@ from taskscheduler.api.local_cluster import cassandra, kafka, probes
 from taskscheduler.api.local_cluster.errors import ClusterError
 from taskscheduler.api.local_cluster.flink import Session, Size
 from taskscheduler.api.local_cluster.java import Jit
-from taskscheduler.api.local_cluster.process import Process
+from taskscheduler.api.local_cluster.process import NOT_URGENT, Process
 from taskscheduler.api.settings import env_name
 
 # Below the range that connections take their own ports from.
@@ -110,6 +110,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             # Not a flag: everyone on this machine can read the command lines of others.
             env={env_name("claims.secret") + "_FILE": str(self.folder / _SECRET)},
             healthy=lambda: probes.answers(f"http://127.0.0.1:{port}/actuator/health/readiness"),
+            nice=NOT_URGENT if roles == "projections" else 0,
         )
 
 

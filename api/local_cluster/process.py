@@ -16,6 +16,10 @@ from taskscheduler.api.settings import ENV_PREFIX
 
 START_SECONDS = 120.0
 _POLL_SECONDS = 0.05
+
+NOT_URGENT = 10
+"""The `nice` of what only readers wait for, so that on one machine fires are on time first."""
+
 # Nobody has to wait for the process that this starts: it becomes the child of whoever adopts orphans.
 _LAUNCH = 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 & echo $!'
 
@@ -28,7 +32,7 @@ class Process(Handle, frozen=True, kw_only=True):
     """How to run one process, and how to tell that it is well.
 
     `command` gets the marker of this process, which must be the end of one of the arguments it gives. `prepare` is
-    called before each start.
+    called before each start. `nice` is by how much it steps back where processors are short.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Process(Handle, frozen=True, kw_only=True):
     healthy: Callable[[], bool]
     prepare: Callable[[], None] = _nothing
     env: Mapping[str, str] = {}
+    nice: int = 0
 
     def launch(self) -> None:
         """Start it, unless it runs, and do not wait. Raises ClusterError when a port of it is taken."""
@@ -49,7 +54,7 @@ class Process(Handle, frozen=True, kw_only=True):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.prepare()
         started = subprocess.run(
-            ["/bin/sh", "-c", _LAUNCH, "sh", str(self.log), *self.command(self.marker)],
+            ["/bin/sh", "-c", _LAUNCH, "sh", str(self.log), "nice", "-n", str(self.nice), *self.command(self.marker)],
             env={**_surroundings(), **self.env},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,

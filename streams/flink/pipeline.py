@@ -34,6 +34,10 @@ from taskscheduler.streams.flink.routing import routing_keys
 _TEXT = "DECODE(`value`, 'ISO-8859-1')"
 _MILLIS = "EXTRACT(EPOCH FROM `timestamp`) * 1000 + EXTRACT(MILLISECOND FROM `timestamp`)"
 
+_FETCH_BYTES, _FETCH_WAIT = 64 * 1024, 10
+"""The broker answers when it has so many bytes for the job, or after so many milliseconds: an answer costs both more
+than the records in it."""
+
 
 def build(environment: StreamExecutionEnvironment, options: JobOptions) -> None:
     """Put the operators of the job into an environment."""
@@ -70,6 +74,8 @@ def _decisions(tables: StreamTableEnvironment, options: JobOptions) -> DataStrea
         .format("raw")
         .option("properties.group.id", options.group_id)
         .option("properties.auto.offset.reset", "none")
+        .option("properties.fetch.min.bytes", str(_FETCH_BYTES))
+        .option("properties.fetch.max.wait.ms", str(_FETCH_WAIT))
         .option("scan.startup.mode", "group-offsets")
         .option("scan.topic-partition-discovery.interval", "0")
     )

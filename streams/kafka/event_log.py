@@ -15,7 +15,7 @@ from taskscheduler.streams.kafka.appender import Appender, Message
 from taskscheduler.streams.kafka.client_options import KafkaSettings, why
 from taskscheduler.streams.kafka.clock import ClockCheck
 from taskscheduler.streams.kafka.ends import Ends
-from taskscheduler.streams.kafka.feed import Feed
+from taskscheduler.streams.kafka.feed import PACE, Feed
 from taskscheduler.streams.kafka.genesis import find_or_begin
 from taskscheduler.streams.kafka.history import History
 from taskscheduler.streams.kafka.messages import Genesis
@@ -43,6 +43,7 @@ class KafkaEventLog:
         *,
         clock: Callable[[], Instant],
         observe: Callable[[float, int], None] | None = None,
+        pace: float = PACE,
     ) -> None:
         self.topics = topics
         self.log_id = genesis.log_id
@@ -63,7 +64,7 @@ class KafkaEventLog:
         )
         self._ends = Ends(settings, topics.decisions, self.partitions)
         self._history = History(settings, topics.decisions, self.partitions)
-        self._feed = Feed(settings, topics.decisions, [0] * self.partitions)
+        self._feed = Feed(settings, topics.decisions, [0] * self.partitions, pace)
 
     @classmethod
     async def open(
@@ -72,13 +73,16 @@ class KafkaEventLog:
         *,
         clock: Callable[[], Instant],
         observe: Callable[[float, int], None] | None = None,
+        pace: float = PACE,
     ) -> KafkaEventLog:
         """Make the topics where they are missing, check them, and connect. Raises KafkaRefused.
 
         `observe` is called for each batch on the log with the seconds it took and the number of decisions.
+        `pace` is how many seconds readers wait for more records before they fetch again.
         """
         topics = await prepare_topics(settings)
-        log = cls(settings, topics, await find_or_begin(settings, topics.decisions), clock=clock, observe=observe)
+        genesis = await find_or_begin(settings, topics.decisions)
+        log = cls(settings, topics, genesis, clock=clock, observe=observe, pace=pace)
         try:
             await log._connect()
         except BaseException as error:

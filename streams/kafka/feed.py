@@ -24,6 +24,9 @@ _POLL = 1_000
 _FETCH = 100
 """Milliseconds. A fetch that finds nothing ends after this: one partition more can only be asked for in the next."""
 
+PACE = 0.005
+"""Seconds between two fetches that find something: one costs broker and reader more than the records that it brings."""
+
 
 def consumer_options(settings: KafkaSettings) -> dict[str, Any]:
     """For readers of the log: they keep their own positions, and one that is not there is an error."""
@@ -50,8 +53,9 @@ def marks(partition: int, start: int, end: int) -> list[Entry]:
 class Feed:
     """A buffer for each partition, filled from where its first reader begins. `failure` ends all reading."""
 
-    def __init__(self, settings: KafkaSettings, topic: str, ends: Sequence[int]) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str, ends: Sequence[int], pace: float = PACE) -> None:
         self._settings = settings
+        self._pace = pace
         self._topic = topic
         self._places = [TopicPartition(topic, partition) for partition in range(len(ends))]
         self._buffers = [PartitionBuffer(end) for end in ends]
@@ -114,7 +118,9 @@ class Feed:
                 fetched = await self._fetch()
                 for place, messages in fetched.items():
                     self._take(place.partition, messages)
-                if not fetched:
+                if fetched:
+                    await asyncio.sleep(self._pace)
+                else:
                     await self._pass_over_marks()
         except Exception as error:
             self.fail(error)

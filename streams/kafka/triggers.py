@@ -22,6 +22,7 @@ from taskscheduler.commands.ports import Folded, LogUnavailable
 from taskscheduler.domain.decision import task_id_of
 from taskscheduler.domain.messages import Wake
 from taskscheduler.streams.kafka.client_options import KafkaSettings
+from taskscheduler.streams.kafka.feed import PACE
 from taskscheduler.streams.kafka.groups import group_options
 from taskscheduler.streams.kafka.messages import Trigger
 from taskscheduler.streams.kafka.topics import Topics
@@ -119,6 +120,8 @@ class TriggerConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 fetched = await consumer.getmany(timeout_ms=_POLL, max_records=BATCH)
                 for place, messages in fetched.items():
                     self._take(place, messages)
+                if fetched:
+                    await asyncio.sleep(PACE)
         finally:
             committing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
