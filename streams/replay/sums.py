@@ -36,7 +36,7 @@ class Sums:
         if self._only is not None:
             if task_id not in self._only:
                 return
-            task_id += _NUL + part
+            task_id = joined(task_id, part)
         self.of[task_id] = self.of.get(task_id, 0) + hashed
 
     def merge(self, others: Iterable[Mapping[str, int]]) -> None:
@@ -58,6 +58,11 @@ class _Prefixes(dict[str, bytes]):
 
 
 _PREFIXES = _Prefixes()
+
+
+def joined(task_id: str, part: str) -> str:
+    """How a part of a task is named where parts are kept apart."""
+    return task_id + _NUL + part
 
 
 def different(one: Mapping[str, int], other: Mapping[str, int]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from taskscheduler.domain.decision import task_id_of
+from taskscheduler.streams.replay.between import between
 from taskscheduler.streams.replay.folding import Folded, Kind, Place, Stop, fold_share, log_of, touched
 from taskscheduler.streams.replay.fresh_rows import add_shared
 from taskscheduler.streams.replay.jobs import Jobs
@@ -122,8 +123,8 @@ class _Verifier:
             again = self._look([side for side in self._sides if side.name in left], only)
             fresh, _ = self._fold(again, only)
             for name, tasks in list(left.items()):
-                told = parts(different(fresh[name], again[name].sums))
                 moved = self._moved(again[name])
+                told = parts(self._otherwise(fresh[name], again[name], moved))
                 steady = not looks[name].until
                 found.setdefault(name, []).extend(
                     Difference(task or None, name, tuple(told.get(task, ())))
@@ -147,6 +148,16 @@ class _Verifier:
         streams = self._jobs.all(touched, [(self._place, *span) for span in spans])
         moved = {task_id_of(stream) for some in streams for stream in some}
         return moved | {NOBODY} if moved else moved
+
+    def _otherwise(self, fresh: Mapping[str, int], look: Look, moved: set[str]) -> list[str]:
+        """The parts that are as the log says at no position that may have been looked at."""
+        otherwise = different(fresh, look.sums)
+        tasks = parts(otherwise).keys() & moved - {NOBODY}
+        if not tasks:
+            return otherwise
+        spans = [(self._place, p, at, look.until.get(p, at), tasks) for p, at in look.positions.items()]
+        shown = {name: sums for some in self._jobs.all(between, spans) for name, sums in some.items()}
+        return [name for name in otherwise if look.sums.get(name, 0) not in shown.get(name, ())]
 
     def _fold(
         self, looks: Mapping[str, Look], only: Sequence[str] | None

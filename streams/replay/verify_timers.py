@@ -25,30 +25,33 @@ def compare(
 ) -> tuple[Compared, list[Difference]]:
     """What is wrong, given the hash of what each task's timer was at some positions of the log."""
     try:
-        wrong, changing = _ask(place, asked, jobs, fresh)
+        wrong = _ask(place, asked, jobs, fresh)
     except Unanswered as error:
         return failed(asked.name, positions, str(error)), []
     found = [Difference(task_id, asked.name, parts) for task_id, parts in sorted(wrong.items())]
-    return compared(asked.name, positions, len(fresh), len(found), changing), found
+    return compared(asked.name, positions, len(fresh), len(found), 0), found
 
 
-def _ask(place: Place, asked: Asked, jobs: Jobs, fresh: Mapping[str, int]) -> tuple[dict[str, tuple[str, ...]], int]:
-    """By task what is wrong, and how many tasks are behind and coming up."""
+def _ask(place: Place, asked: Asked, jobs: Jobs, fresh: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+    """By task what is wrong."""
     wrong: dict[str, tuple[str, ...]] = {}
     kept = {task: timer for task, timer in asked.ask(fresh.keys()).items() if timer.hashed != fresh[task]}
-    first: Mapping[str, Timer] = kept
+    before: dict[str, int] = {}
     for look in range(LOOKS):
         if look:
             time.sleep(PAUSE)
             kept = dict(asked.ask(kept.keys()))
         found = _answers(place, jobs, kept)
         wrong |= {task: answer.wrong for task, answer in found.items() if answer.wrong}
-        kept = {task: answer.kept for task, answer in found.items() if not answer.wrong}
+        # An answer that is old and right is enough of somebody who goes on taking records in.
+        kept = {
+            task: answer.kept
+            for task, answer in found.items()
+            if not answer.wrong and answer.kept.version == before.setdefault(task, answer.kept.version)
+        }
         if not kept:
             break
-    # Whoever has not taken in a record by now that was there at the first look has passed it over.
-    stuck = {task for task, timer in kept.items() if timer.version == first[task].version}
-    return wrong | dict.fromkeys(stuck, ("version",)), len(kept) - len(stuck)
+    return wrong | dict.fromkeys(kept, ("version",))
 
 
 def _answers(place: Place, jobs: Jobs, kept: Mapping[str, Timer]) -> dict[str, Answer]:
