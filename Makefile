@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench docs cluster-up cluster-down cluster-status clean
+.PHONY: help run test check format bench bench-cluster docs cluster-up cluster-down cluster-status clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,6 +35,9 @@ format: $(VENV)/.installed-dev ## Format the code and apply safe fixes
 
 bench: $(VENV)/.installed-dev ## Measure: prints a table, writes JSON to tests/benchmarks/results
 	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+bench-cluster: $(VENV)/.installed-cluster ## Measure the cluster profile, everything on this machine (15 minutes)
+	@$(BIN)/python tests/benchmarks/run_cluster.py $(ARGS)
 
 docs: $(VENV)/.installed-dev ## Rebuild docs/architecture.png from docs/architecture.toml
 	@$(BIN)/python docs/build_architecture.py

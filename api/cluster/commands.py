@@ -27,7 +27,7 @@ from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
 from taskscheduler.streams.timers import Timers
 
 IN_FLIGHT = 16
-"""Batches of decisions that wait for Kafka at once: an answer takes some milliseconds, however many are on their way."""
+"""Batches of decisions that wait for Kafka at once: an answer takes a while, however many are under way."""
 
 FLUSH_AFTER = 0.2
 """Seconds until folded state is written. The log has it all, so that later costs no more than a longer start after a

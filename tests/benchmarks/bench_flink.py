@@ -1,0 +1,157 @@
+"""The Flink job alone: how fast it gives triggers for timers due at once, and how late at a steady rate.
+
+Lateness is between the instant a timer was set for and the clock reading in its trigger. A broker and a Flink cluster
+are started for it, and share this machine with who writes the log and reads the triggers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from taskscheduler.api.local_cluster import kafka as kafka_server
+from taskscheduler.api.local_cluster.plan import DEFAULT_PORTS, Plan
+from taskscheduler.api.local_cluster.process import free_ports
+from taskscheduler.api.settings import Flink, Kafka
+from taskscheduler.domain.decision import Record
+from taskscheduler.domain.events import TaskPaused
+from taskscheduler.domain.values import Instant
+from taskscheduler.streams.flink import control
+from taskscheduler.streams.kafka.event_log import KafkaEventLog
+from taskscheduler.streams.kafka.messages import Trigger
+from taskscheduler.streams.kafka.topics import topics
+
+BATCH = 1_000
+NEVER_AGAIN = 3_600_000
+"""Milliseconds. Nobody answers here, and no trigger is to be given twice while this measures."""
+
+_decode = msgspec.json.Decoder(Trigger).decode
+_names = itertools.count()
+
+
+def now() -> Instant:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+@asynccontextmanager
+async def job() -> AsyncIterator[tuple[Kafka, int]]:
+    """The job on a log without decisions: the settings of its broker, and the port where Flink's metrics are."""
+    with tempfile.TemporaryDirectory(prefix="taskscheduler-bench-") as folder:
+        ports = dict(zip(DEFAULT_PORTS, free_ports(len(DEFAULT_PORTS)), strict=True))
+        plan = Plan(folder=Path(folder), ports=ports)
+        servers = [kafka_server.broker(plan.folder / "kafka", ports, plan.jit), *plan.flink().processes()]
+        try:
+            for server in servers:
+                await asyncio.to_thread(server.start)
+            settings = Kafka(bootstrap_servers=(f"127.0.0.1:{ports['kafka']}",), development=True)
+            repeats = {"first_repeat": NEVER_AGAIN, "longest_repeat": NEVER_AGAIN}
+            environment = plan.flink().environment()
+            await control.submit(settings, Flink(url=plan.flink().url), environment=environment, changed=repeats)
+            yield settings, ports["taskmanager-metrics"]
+        finally:
+            for server in reversed(servers):
+                await asyncio.to_thread(server.stop)
+
+
+async def at_once(count: int) -> dict[str, float]:
+    """So many timers for the same instant: triggers per second from the first to the last of them."""
+    async with job() as (settings, metrics):
+        await _triggers(settings, metrics, itertools.repeat(0, BATCH), lead=20.0)  # so that Java has compiled it
+        fired = await _triggers(settings, metrics, itertools.repeat(0, count), lead=20.0 + count / 2_000)
+        instants = [trigger.fired_at for trigger in fired]
+        return {"timers": count, "triggers_per_s": 1000 * count / max(1, max(instants) - min(instants))}
+
+
+async def paced(rate: int, seconds: int) -> dict[str, float]:
+    """Timers due evenly: how late their triggers are."""
+    async with job() as (settings, metrics):
+        await _triggers(settings, metrics, _evenly(rate, 10), lead=20.0)  # so that Java has compiled it
+        fired = await _triggers(settings, metrics, _evenly(rate, seconds), lead=20.0 + rate * seconds / 2_000)
+        late = sorted(trigger.fired_at - trigger.due_at for trigger in fired)
+        return {"p50_ms": late[len(late) // 2], "p99_ms": late[len(late) * 99 // 100], "max_ms": late[-1]}
+
+
+def _evenly(rate: int, seconds: int) -> Iterator[int]:
+    return (1000 * n // rate for n in range(rate * seconds))
+
+
+async def _triggers(settings: Kafka, metrics: int, offsets: Iterator[int], lead: float) -> list[Trigger]:
+    """Write streams that are due `lead` seconds from now, each by its offset in ms later; their triggers."""
+    log = await KafkaEventLog.open(settings, clock=now)
+    seen = await asyncio.to_thread(_accepted, metrics)
+    first, count = now() + int(1000 * lead), 0
+    streams: set[str] = set()
+    while some := [_record(first + offset) for offset in itertools.islice(offsets, BATCH)]:
+        await log.append(some)
+        streams.update(record.stream for record in some)
+        count += len(some)
+    await log.close()
+    while await asyncio.to_thread(_accepted, metrics) < seen + count:
+        if now() > first:
+            raise RuntimeError("the first were due before the job had read all; give it more time")
+        await asyncio.sleep(0.5)
+    return await _read(settings, streams)
+
+
+def _record(wakeup: Instant) -> Record:
+    number = next(_names)
+    events = (TaskPaused(at=1, by="benchmark"),)
+    return Record(
+        stream=f"task/t{number}",
+        record_id=f"r{number}",
+        expected_version=0,
+        recorded_at=1,
+        wakeup=wakeup,
+        events=events,
+        actor="benchmark",
+    )
+
+
+def _accepted(port: int) -> float:
+    """How many records the job has accepted."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply:
+        text = reply.read().decode()
+    return sum(float(value) for value in re.findall(r"^\S*_accepted(?:_total)?\{[^}]*\} (\S+)$", text, re.MULTILINE))
+
+
+async def _read(settings: Kafka, streams: set[str]) -> list[Trigger]:
+    topic = topics(settings.topic_prefix).triggers
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        numbers = await consumer._client._wait_on_metadata(topic)
+        places = [TopicPartition(topic, number) for number in numbers]
+        consumer.assign(places)
+        await consumer.seek_to_beginning()
+        found: dict[str, Trigger] = {}
+        while len(found) < len(streams):
+            for messages in (await consumer.getmany(timeout_ms=1_000)).values():
+                for message in messages:
+                    trigger = _decode(message.value)
+                    if trigger.stream in streams:
+                        found.setdefault(trigger.stream, trigger)
+        return list(found.values())
+    finally:
+        await consumer.stop()
+
+
+def main(measures: Mapping[str, float]) -> None:
+    """Print figures."""
+    print("  ".join(f"{name} {value:,.1f}" for name, value in measures.items()))
+
+
+if __name__ == "__main__":
+    main(asyncio.run(at_once(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)))
+    main(asyncio.run(paced(1_000, 20)))

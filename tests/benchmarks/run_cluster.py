@@ -1,0 +1,93 @@
+"""Measures the cluster profile on this machine, prints a table, writes JSON to tests/benchmarks/results.
+
+Medians of `--runs` runs on one cluster that was warmed up, with the load average before each. `--hold` is for how many
+seconds the highest rate is kept up, `--timers` how many are due at once. `--only NAME` runs one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import bench_flink
+from bench_whole_cluster import commands, fires, warm, whole_cluster
+
+RESULTS = Path(__file__).parent / "results"
+WHOLE = ("commands", "fires at 100/s", "fires at 300/s", "fires at 500/s")
+ALONE = ("timers at once", "timers at 1,000/s")
+
+Figures = dict[str, float]
+
+
+async def whole(asked: argparse.Namespace, results: dict[str, Figures]) -> None:
+    """Everything at once: API, triggers, dispatch, projector and all engines."""
+    async with whole_cluster() as ports:
+        await warm(ports)
+        measures: Mapping[str, Callable[[], Coroutine[Any, Any, Figures]]] = {
+            "commands": lambda: commands(ports, 5_000),
+            "fires at 100/s": lambda: fires(ports, 100, 20),
+            "fires at 300/s": lambda: fires(ports, 300, 30),
+            "fires at 500/s": lambda: fires(ports, 500, asked.hold),
+        }
+        for name, measure in measures.items():
+            if wanted(asked, name):
+                results[name] = await medians(name, measure, 1 if asked.hold > 60 and "500" in name else asked.runs)
+
+
+async def alone(asked: argparse.Namespace, results: dict[str, Figures]) -> None:
+    """The Flink job with nothing but a broker."""
+    measures: Mapping[str, Callable[[], Coroutine[Any, Any, Figures]]] = {
+        "timers at once": lambda: bench_flink.at_once(asked.timers),
+        "timers at 1,000/s": lambda: bench_flink.paced(1_000, 20),
+    }
+    for name, measure in measures.items():
+        if wanted(asked, name):
+            results[name] = await medians(name, measure, 1)
+
+
+def wanted(asked: argparse.Namespace, name: str) -> bool:
+    """Whether to run it."""
+    return not asked.only or name in asked.only
+
+
+async def medians(name: str, measure: Callable[[], Coroutine[Any, Any, Figures]], runs: int) -> Figures:
+    """Of each figure over some runs."""
+    load = os.getloadavg()[0]
+    found = [await measure() for _ in range(runs)]
+    figures = {key: sorted(one[key] for one in found)[runs // 2] for key in found[0]} | {"load_before": load}
+    print(f"{name:18} " + "  ".join(f"{key} {value:,.1f}" for key, value in figures.items()), flush=True)
+    return figures
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--hold", type=int, default=60)
+    parser.add_argument("--timers", type=int, default=100_000)
+    parser.add_argument("--only", choices=[*WHOLE, *ALONE], action="append")
+    asked = parser.parse_args()
+    results: dict[str, Figures] = {}
+    if any(wanted(asked, name) for name in WHOLE):
+        asyncio.run(whole(asked, results))
+    if any(wanted(asked, name) for name in ALONE):
+        asyncio.run(alone(asked, results))
+    machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "platform": platform.platform()}
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}-cluster.json"
+    path.write_text(json.dumps({"machine": machine, "results": results}, indent=2))
+    print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+
+
+if __name__ == "__main__":
+    main()
