@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.support import engines
+from tests.support import engines, turns
 from tests.support.engines import (
     cassandra,
     cluster,
@@ -23,6 +23,16 @@ __all__ = ["cassandra", "cluster", "flink", "kafka", "own_cassandra", "own_clust
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("cluster") is not None:
         engines.require()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    # Before the time of the test begins to count.
+    turns.begin(item)
+    try:
+        return (yield)
+    finally:
+        turns.end(item, nextitem)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 import aiohttp
@@ -19,12 +20,28 @@ PACE = 0.02
 
 
 class Load:
-    """Clients, workers and an http receiver. Nothing here gives up: what is unanswered is asked again."""
+    """Clients, workers and an http receiver. Nothing here gives up: what is unanswered is asked again.
 
-    def __init__(self, url: str, seed: int) -> None:
-        self.url = url
+    Requests go to the instances at `urls` in turn, and so does one that is asked again. `name` begins the ids of tasks.
+    `recurring` is the share of tasks that fire again and again.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        seed: int,
+        *,
+        name: str = "t",
+        pace: float = PACE,
+        patience: float = 15.0,
+        recurring: float = 0.1,
+    ) -> None:
+        self.name = name
+        self._urls = cycle(urls)
+        self._pace = pace
+        self._share_recurring = recurring
         self.rng = random.Random(seed)
-        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
+        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=patience))
         self.created: dict[str, str] = {}
         self.one_time: set[str] = set()
         self.recurring: set[str] = set()
@@ -43,7 +60,7 @@ class Load:
     async def start(self) -> None:
         """Begin."""
         app = web.Application()
-        app.router.add_post("/", self._receive)
+        app.router.add_post("/{path:.*}", self._receive)
         self._receiver = web.AppRunner(app)
         await self._receiver.setup()
         site = web.TCPSite(self._receiver, "127.0.0.1", 0)
@@ -54,7 +71,7 @@ class Load:
         self._spawn(self._create_batches)
         self._spawn(self._command)
         for number in range(3):
-            self._spawn(lambda name=f"w{number}": self._work(name))  # type: ignore[misc]
+            self._spawn(lambda name=f"{self.name}w{number}": self._work(name))  # type: ignore[misc]
 
     async def quiet(self) -> None:
         """Create no more, and let the workers go on until `close`."""
@@ -84,21 +101,22 @@ class Load:
         headers = {} if key is None else {"Idempotency-Key": key}
         while True:
             try:
-                async with self.session.request(method, self.url + path, json=body, headers=headers) as response:
+                url = next(self._urls) + path
+                async with self.session.request(method, url, json=body, headers=headers) as response:
                     if response.status != 503:
                         return response.status, await response.json() if response.status != 204 else None
             except (aiohttp.ClientError, TimeoutError, ConnectionError):
                 pass
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(max(0.05, self._pace))
 
     def _spawn(self, work: Callable[[], Awaitable[None]]) -> None:
         self._tasks.append(asyncio.ensure_future(work()))
 
     def _spec(self) -> dict[str, Any]:
         number = next(self._numbers)
-        spec: dict[str, Any] = {"id": f"t{number}", "name": f"task {number}", "target": {"type": "noop"}}
+        spec: dict[str, Any] = {"id": f"{self.name}{number}", "name": f"task {number}", "target": {"type": "noop"}}
         chance = self.rng.random()
-        if chance < 0.1:
+        if chance < self._share_recurring:
             spec["schedule"] = {"every": self.rng.choice(["150ms", "400ms", "1s"])}
         elif chance < 0.5:
             spec["schedule"] = {"delay": f"{self.rng.randrange(800)}ms"}
@@ -122,7 +140,7 @@ class Load:
             status, _ = await self.ask("POST", "/api/tasks", spec, f"create-{spec['id']}")
             assert status == 201, status
             self._note(spec)
-            await asyncio.sleep(PACE)
+            await asyncio.sleep(self._pace)
 
     async def _create_batches(self) -> None:
         while not self._stop.is_set():
@@ -135,7 +153,7 @@ class Load:
                     self._note(spec)
                 else:
                     assert result["status"] == 503, result
-            await asyncio.sleep(10 * PACE)
+            await asyncio.sleep(10 * self._pace)
 
     async def _command(self) -> None:
         while not self._stop.is_set():
@@ -152,7 +170,7 @@ class Load:
                 self.cancelled.add(task_id)
             if verb == "trigger" and status == 202:
                 self.triggered.append((task_id, body["run_id"]))
-            await asyncio.sleep(PACE)
+            await asyncio.sleep(self._pace)
 
     async def _work(self, name: str) -> None:
         """A worker that asks again under the same request id, so that a lost reply loses no run."""

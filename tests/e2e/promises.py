@@ -8,13 +8,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from load import Load
-
 from taskscheduler.api.bootstrap import FAMILIES, open_storage
 from taskscheduler.api.values import parse_instant
 from taskscheduler.streams.replay.refold import refolded_digest
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.rebuild import rebuild
+from tests.e2e.load import Load
 
 QUIET_SECONDS = 60
 """Without any attempt for so long, what has not ended never will."""

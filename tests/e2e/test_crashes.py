@@ -8,20 +8,16 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from load import Load
-from promises import check_acknowledged, check_history, check_ledger, check_offline, history, settle
-from serving import Serving
-from working import Working
-
 from taskscheduler.api.durations import parse_duration
 from taskscheduler.api.values import parse_instant
+from tests.e2e.load import Load
+from tests.e2e.promises import check_acknowledged, check_history, check_ledger, check_offline, history, settle
+from tests.e2e.serving import Serving
+from tests.e2e.working import Working
 
 CRASHES = int(os.environ.get("TASKSCHEDULER_CRASHES", "20"))
 SEED = int(os.environ.get("TASKSCHEDULER_CRASH_SEED", "1"))
@@ -32,7 +28,7 @@ SEED = int(os.environ.get("TASKSCHEDULER_CRASH_SEED", "1"))
 async def test_nothing_acknowledged_is_lost_and_nothing_runs_twice_through_kills(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     server = Serving(tmp_path / "data")
-    load = Load(server.url, SEED)
+    load = Load([server.url], SEED)
     worker = Working(server.url, tmp_path, SEED)
     try:
         worker.start()
