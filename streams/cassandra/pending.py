@@ -55,8 +55,8 @@ class Pending:
     def __bool__(self) -> bool:
         return bool(self.reached)
 
-    def add(self, changes: Sequence[Change], partition: int, position: int) -> None:
-        """What one record changes."""
+    def add(self, changes: Sequence[Change], partition: int, position: int, *, in_doubt: bool = False) -> None:
+        """What one record changes. It is `in_doubt` when it may have been written before, by somebody who then died."""
         self.records += 1
         self.reached[partition] = position
         for change in changes:
@@ -68,6 +68,10 @@ class Pending:
                 self.place(table, table.key(change.row), Placed(change.row, partition, position))
             elif isinstance(change, Count):
                 self.counts.append((change, partition, position))
+            elif isinstance(change, Reindex) and in_doubt:
+                # A row that the one who died left between this record and the next has to go, so none is passed over.
+                for table, key, comes in change.index(change.before, change.after):
+                    self.place(table, key, Placed(None if comes else GONE, partition, position))
             elif isinstance(change, Reindex):
                 earlier = self.moves.get(change.after.id)
                 if earlier is not None:

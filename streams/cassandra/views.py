@@ -31,6 +31,10 @@ KNOWN = 200_000
 
 EVERYTHING = 1 << 30
 
+IN_DOUBT = 16_000
+"""Records of a partition after the position that is saved, of which whoever wrote it before may have written some: more
+than a projector lets wait to be written."""
+
 
 class CassandraViews:
     """Implements ViewStore on one generation, for the partitions of the log that were taken.
@@ -51,6 +55,7 @@ class CassandraViews:
         self._tallies: dict[int, Tally] = {}
         self._counters: dict[Key, CounterRow | None] = {}
         self._applied: dict[int, int] = {}
+        self._in_doubt: dict[int, int] = {}
         self._known: dict[tuple[Layout, Wire], None] = {}
         self._emptied: dict[tuple[Table[Any], Piece], int] = {}
         self._written: dict[int, int] = {}
@@ -63,12 +68,15 @@ class CassandraViews:
         self._tallies.pop(partition, None)
         self._known.clear()
         self._applied[partition] = saved
+        self._in_doubt[partition] = IN_DOUBT
         return saved
 
     def apply(self, changes: Sequence[Change], partition: int, position: int) -> None:
         """Remember what one record changes; one that was applied before changes nothing."""
         if position > self._applied.get(partition, 0):
-            self._pending.add(changes, partition, position)
+            left = self._in_doubt.get(partition, 0)
+            self._pending.add(changes, partition, position, in_doubt=left > 0)
+            self._in_doubt[partition] = left - 1
             self._applied[partition] = position
 
     def reach(self, partition: int, position: int) -> None:

@@ -6,13 +6,19 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from taskscheduler.api.settings import Cassandra
+from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import MINUTE
+from taskscheduler.projections.changes import Reindex
+from taskscheduler.projections.projector import TABLES
 from taskscheduler.projections.queries import Queries
+from taskscheduler.projections.tables import Key, Table
 from taskscheduler.streams.cassandra.in_force import ViewsInForce
+from taskscheduler.streams.cassandra.pending import GONE, Pending
 from taskscheduler.streams.cassandra.positions import Positions, ViewsBehind
 from taskscheduler.streams.cassandra.to_write import ViewsToWrite
 from taskscheduler.streams.projecting import Projecting
@@ -198,3 +204,16 @@ async def test_positions_never_go_back(stage: Stage) -> None:
     await positions.save({0: 5, 1: 7})
     await positions.save({0: 3, 1: 8})
     assert await positions.read() == {0: 5, 1: 8}
+
+
+def test_rows_that_moved_on_are_taken_away_where_somebody_may_have_written_them_before_he_died() -> None:
+    table = next(table for table in TABLES if table.name == "tasks_by_created")
+
+    def index(before: Task, after: Task) -> list[tuple[Table[Any], Key, bool]]:
+        return [(table, (before.version,), False), (table, (after.version,), True)]
+
+    pending = Pending()
+    for version in (1, 2):
+        change = Reindex(index, Task("a", version - 1), Task("a", version))
+        pending.add([change], 0, version, in_doubt=True)
+    assert pending.rows[table] == {(0,): (GONE, 0, 1), (1,): (GONE, 0, 2), (2,): (None, 0, 2)}
