@@ -157,10 +157,10 @@ class Load:
 
     async def _command(self) -> None:
         while not self._stop.is_set():
-            if not self.created:
+            if not (known := sorted(self.one_time | self.recurring)):
                 await asyncio.sleep(0.01)
                 continue
-            task_id = self.rng.choice(list(self.created))
+            task_id = self.rng.choice(known)
             verb = self.rng.choice(["cancel", "trigger", "pause", "resume", "trigger"])
             status, body = await self.ask("POST", f"/api/tasks/{task_id}/{verb}", {}, f"{verb}-{next(self._numbers)}")
             assert status in (200, 202, 409), (verb, status, body)
