@@ -74,7 +74,7 @@ class CassandraViews:
     def apply(self, changes: Sequence[Change], partition: int, position: int) -> None:
         """Remember what one record changes; one that was applied before changes nothing."""
         if position > self._applied.get(partition, 0):
-            left = self._in_doubt.get(partition, 0)
+            left = self._in_doubt.get(partition, IN_DOUBT)
             self._pending.add(changes, partition, position, in_doubt=left > 0)
             self._in_doubt[partition] = left - 1
             self._applied[partition] = position
