@@ -70,8 +70,7 @@ class Pending:
                 self.counts.append((change, partition, position))
             elif isinstance(change, Reindex) and in_doubt:
                 # A row that the one who died left between this record and the next has to go, so none is passed over.
-                for table, key, comes in change.index(change.before, change.after):
-                    self.place(table, key, Placed(None if comes else GONE, partition, position))
+                self._move(change, partition, position)
             elif isinstance(change, Reindex):
                 earlier = self.moves.get(change.after.id)
                 if earlier is not None:
@@ -88,6 +87,18 @@ class Pending:
         if rows is None:
             rows = self.rows[table] = {}
         rows[key] = placed
+
+    def place_moves(self) -> None:
+        """Make rows of index moves."""
+        for move in self.moves.values():
+            self._move(*move)
+        self.moves = {}
+
+    def _move(self, reindex: Reindex, partition: int, position: int) -> None:
+        for table, key, comes in reindex.index(reindex.before, reindex.after):
+            known = self.rows.get(table, {}).get(key)
+            if known is None or known.position <= position:
+                self.place(table, key, Placed(None if comes else GONE, partition, position))
 
     def _remove(self, change: DeleteRange, partition: int, position: int) -> None:
         table = change.table

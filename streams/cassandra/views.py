@@ -173,7 +173,7 @@ class CassandraViews:
 
     async def _write(self, pending: Pending) -> None:
         await self._count(pending)
-        self._move(pending)
+        pending.place_moves()
         first, writes, last = Writes(), Writes(), Writes()
         for removal in pending.removals:
             await self._remove(removal, first, writes, last)
@@ -209,16 +209,6 @@ class CassandraViews:
 
     def _counters_read(self, key: Key) -> CounterRow | None:
         return self._counters[key]
-
-    def _move(self, pending: Pending) -> None:
-        """Make rows of index moves."""
-        for reindex, partition, position in pending.moves.values():
-            for table, key, comes in reindex.index(reindex.before, reindex.after):
-                placed = Placed(None if comes else GONE, partition, position)
-                known = pending.rows.get(table, {}).get(key)
-                if known is None or known.position <= position:
-                    pending.place(table, key, placed)
-        pending.moves = {}
 
     def _add(self, table: Table[Any], rows: dict[Key, Placed], writes: Writes, last: Writes) -> None:
         layout, searched = self.layouts.of[table], table.searched

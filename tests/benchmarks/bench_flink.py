@@ -11,7 +11,6 @@ import itertools
 import re
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from taskscheduler.api.bootstrap import system_clock
 from taskscheduler.api.local_cluster import kafka as kafka_server
 from taskscheduler.api.local_cluster.plan import DEFAULT_PORTS, Plan
 from taskscheduler.api.local_cluster.process import free_ports
@@ -38,11 +38,6 @@ NEVER_AGAIN = 3_600_000
 
 _decode = msgspec.json.Decoder(Trigger).decode
 _names = itertools.count()
-
-
-def now() -> Instant:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 @asynccontextmanager
@@ -89,9 +84,9 @@ def _evenly(rate: int, seconds: int) -> Iterator[int]:
 
 async def _triggers(settings: Kafka, metrics: int, offsets: Iterator[int], lead: float) -> list[Trigger]:
     """Write streams that are due `lead` seconds from now, each by its offset in ms later; their triggers."""
-    log = await KafkaEventLog.open(settings, clock=now)
+    log = await KafkaEventLog.open(settings, clock=system_clock)
     seen = await asyncio.to_thread(_accepted, metrics)
-    first, count = now() + int(1000 * lead), 0
+    first, count = system_clock() + int(1000 * lead), 0
     streams: set[str] = set()
     while some := [_record(first + offset) for offset in itertools.islice(offsets, BATCH)]:
         await log.append(some)
@@ -99,7 +94,7 @@ async def _triggers(settings: Kafka, metrics: int, offsets: Iterator[int], lead:
         count += len(some)
     await log.close()
     while await asyncio.to_thread(_accepted, metrics) < seen + count:
-        if now() > first:
+        if system_clock() > first:
             raise RuntimeError("the first were due before the job had read all; give it more time")
         await asyncio.sleep(0.5)
     return await _read(settings, streams)
@@ -134,8 +129,7 @@ async def _read(settings: Kafka, streams: set[str]) -> list[Trigger]:
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)
     await consumer.start()
     try:
-        numbers = await consumer._client._wait_on_metadata(topic)
-        places = [TopicPartition(topic, number) for number in numbers]
+        places = [TopicPartition(topic, number) for number in range(settings.partitions)]
         consumer.assign(places)
         await consumer.seek_to_beginning()
         found: dict[str, Trigger] = {}
