@@ -74,6 +74,9 @@ class Appender:
         if failed:
             raise failed[0]
         if late:
+            for partition, share in shares.items():
+                if share in late:
+                    self._writer(partition).overdue = True
             raise LogUnavailable(f"Kafka did not say within {self._bound:g} s that the decisions are safe")
         return {partition: share.result() for partition, share in shares.items()}
 
@@ -91,7 +94,7 @@ class Appender:
     def _writer(self, partition: int) -> _Writer:
         writer = self._writers.get(partition)
         if writer is None:
-            writer = self._writers[partition] = _Writer(partition, self._bound, self._send)
+            writer = self._writers[partition] = _Writer(partition, self._send)
         return writer
 
     async def _send(self, partition: int, messages: Sequence[Message], start: int) -> tuple[int, int, Instant]:
@@ -121,14 +124,16 @@ class Appender:
 
 
 class _Writer:
-    """One batch of a partition is on its way at a time, so nothing overtakes."""
+    """One batch of a partition is on its way at a time, so nothing overtakes.
 
-    def __init__(self, partition: int, bound: float, send: Callable[..., Any]) -> None:
+    `overdue`: an append was given up, and the batch under way since then has no answer yet.
+    """
+
+    def __init__(self, partition: int, send: Callable[..., Any]) -> None:
         self._partition = partition
-        self._bound = bound
         self._send = send
         self._waiting: list[_Share] = []
-        self._since: float | None = None
+        self.overdue = False
         self.task: asyncio.Task[None] | None = None
 
     def add(self, messages: Sequence[Message]) -> asyncio.Future[list[Receipt]]:
@@ -136,7 +141,7 @@ class _Writer:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[list[Receipt]] = loop.create_future()
         share = _Share(messages, done)
-        if self._since is not None and loop.time() - self._since > self._bound:
+        if self.overdue:
             share.fail(LogUnavailable("Kafka has not answered for a while; what was sent is still on its way"))
             return done
         self._waiting.append(share)
@@ -164,15 +169,15 @@ class _Writer:
             if not isinstance(error, LogUnavailable):
                 raise
         finally:
-            self._since = None
+            self.overdue = False
 
     async def _send_all(self, shares: Sequence[_Share]) -> None:
         messages = [message for share in shares for message in share.messages]
         owners = iter([share for share in shares for _ in share.messages])
         sent = 0
         while sent < len(messages):
-            self._since = asyncio.get_running_loop().time()
             count, offset, appended_at = await self._send(self._partition, messages, sent)
+            self.overdue = False
             for position in range(offset, offset + count):
                 share = next(owners)
                 share.receipts.append(Receipt(self._partition, position, appended_at))
