@@ -17,7 +17,6 @@ from prometheus_client.core import InfoMetricFamily
 from taskscheduler.api.meters import Counter, Gauge, Histogram
 from taskscheduler.domain import events
 from taskscheduler.domain.decision import Accepted
-from taskscheduler.domain.state import Task
 
 PREFIX = "taskscheduler_"
 LATENESS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
@@ -93,11 +92,9 @@ class Metrics:
     def apply(self, accepted: Sequence[Accepted]) -> None:
         """Count what accepted decisions say (an observer of the replica)."""
         for change in accepted:
-            before, after = change.before, change.after
-            self.active_runs += len(after.runs) - len(before.runs)
-            left, entered = _status(before), _status(after)
-            if left != entered:
-                self._move(left, entered)
+            self.active_runs += len(change.after.runs) - len(change.before.runs)
+            if change.status_before != change.status_after:
+                self._move(change.status_before, change.status_after)
         self.count(accepted)
 
     def count(self, accepted: Sequence[Accepted]) -> None:
@@ -176,10 +173,6 @@ class Metrics:
         self.meters.append(meter)
         if isinstance(meter, Histogram):
             self.histograms[meter.name] = meter
-
-
-def _status(task: Task) -> str | None:
-    return task.status if task.exists else None
 
 
 _SUCCEEDED = ("succeeded",)

@@ -157,9 +157,10 @@ class CommandHandler:
             self._later.cancel()
             self._later = None
         decisions: list[Decision] = []
+        now = asyncio.get_running_loop().time()
         for task_id in self._next():
             waiting = self._wakes.pop(task_id, []) + self._pending.pop(task_id, [])
-            decision = self._try_to_decide(task_id, waiting)
+            decision = self._try_to_decide(task_id, waiting, now)
             if decision is not None:
                 decisions.append(decision)
                 self._busy.add(task_id)
@@ -185,8 +186,7 @@ class CommandHandler:
         chosen += itertools.islice(asked, BATCH - len(chosen))
         return chosen
 
-    def _try_to_decide(self, task_id: str, waiting: list[Waiting]) -> Decision | None:
-        now = asyncio.get_running_loop().time()
+    def _try_to_decide(self, task_id: str, waiting: list[Waiting], now: float) -> Decision | None:
         for w in waiting:
             if w.deadline <= now:
                 self._give_up(w, "none")
@@ -202,7 +202,10 @@ class CommandHandler:
 
     def _decide(self, task_id: str, waiting: list[Waiting]) -> Decision | None:
         task = self._folded.state(task_id)
-        now = max(self._clock(), task.recorded_at, *[w.ask.due_at for w in waiting])
+        now = max(self._clock(), task.recorded_at)
+        for w in waiting:
+            if w.ask.due_at > now:
+                now = w.ask.due_at
         if len(waiting) > 1 and len({w.ask.actor for w in waiting if type(w.ask.command) is not Wake}) > 1:
             waiting = self._put_back_other_actors(task_id, waiting)
         version = task.version
@@ -233,7 +236,9 @@ class CommandHandler:
                 else:
                     self._to_barrier(w)
             return None
-        first = next((w.ask for w, _ in accepted if type(w.ask.command) is not Wake), accepted[0][0].ask)
+        first = accepted[0][0].ask
+        if len(accepted) > 1:
+            first = next((w.ask for w, _ in accepted if type(w.ask.command) is not Wake), first)
         record = Record(
             stream=stream_of(task_id),
             record_id=next(self._record_ids),

@@ -10,10 +10,11 @@ from enum import StrEnum
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from taskscheduler.domain.events import Event
 from taskscheduler.domain.evolve import evolve
-from taskscheduler.domain.state import Task
+from taskscheduler.domain.state import Task, TaskStatus
 from taskscheduler.domain.values import Instant
 
 FOLD_VERSION = 1
@@ -53,7 +54,8 @@ class Record(Envelope, frozen=True, gc=False, omit_defaults=True, kw_only=True):
 class Accepted(msgspec.Struct, frozen=True, gc=False):
     """A record that every reader accepts, where it stands on the log, and what it found and left.
 
-    `wakeup_before` is the wakeup of the record accepted before it on the same stream.
+    `wakeup_before` is the wakeup of the record accepted before it on the same stream. The statuses are those of the
+    task before and after, None where it does not exist: many readers ask for them, so they are found once.
     """
 
     partition: int
@@ -63,6 +65,14 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
     before: Task
     after: Task
     wakeup_before: Instant | None = None
+    status_before: TaskStatus | None = None
+    status_after: TaskStatus | None = None
+
+    def __post_init__(self) -> None:
+        if self.before.exists:
+            force_setattr(self, "status_before", self.before.status)
+        if self.after.exists:
+            force_setattr(self, "status_after", self.after.status)
 
 
 class Judged(Protocol):

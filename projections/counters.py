@@ -41,10 +41,8 @@ def day_scope(instant: Instant) -> str:
 
 def project(accepted: Accepted) -> Sequence[Change]:
     """Deltas. Names of totals are an outcome, with its reason where reasons are few: `failed:gave_up`."""
-    before, after = accepted.before, accepted.after
+    old, new = accepted.status_before, accepted.status_after
     changes: list[Change] = []
-    old = before.status if before.exists else None
-    new = after.status if after.exists else None
     if old != new:
         if old is not None:
             changes.append(Count(BY_STATUS, old, -1))

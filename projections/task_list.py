@@ -121,7 +121,7 @@ def project(accepted: Accepted) -> Sequence[Change]:
         and before.definition is after.definition
         and before.deleted_at == after.deleted_at
         and before.created_at == after.created_at
-        and before.status == after.status
+        and accepted.status_before == accepted.status_after
     ):
         return ()
     return (Reindex(index, before, after),)

@@ -80,7 +80,7 @@ class Replica:
         observers: Sequence[Observer] = (),
         *,
         partition: int = 0,
-        flush_rows: int = 10_000,
+        flush_rows: int = 20_000,
         flush_after: float = 0.02,
         expectations: Expectations | None = None,
     ) -> None:
@@ -185,25 +185,26 @@ class Replica:
             record = entry.record
             if record is None:
                 continue
-            task_id = task_id_of(record.stream)
+            record_id = record.record_id
+            draft = drafts.pop(record_id, None)
+            task_id = task_id_of(record.stream) if draft is None else draft[0].id
             kept = store.load(task_id) or Kept(Task(task_id))
             before = kept.task
-            draft = drafts.pop(record.record_id, None)
             if draft is not None and draft[0] is before:
                 verdict = judge(before.version, record, entry.appended_at)
                 after = draft[1] if verdict is Verdict.ACCEPTED else before
             else:
                 after, verdict = fold(before, record, entry.appended_at)
             if verdict is Verdict.ACCEPTED:
-                chain = chain_of(kept.chain, record.record_id)
+                chain = chain_of(kept.chain, record_id)
                 run_ids = {e.run_id for e in record.events if isinstance(e, _OF_A_RUN)}
                 keys = before.keys.keys() ^ after.keys.keys() if before.keys is not after.keys else ()
                 store.save(task_id, Kept(after, record.wakeup, chain), run_ids, keys)
                 accepted.append(
                     Accepted(entry.partition, entry.position, entry.appended_at, record, before, after, kept.wakeup)
                 )
-            if record.record_id in expected:
-                verdicts.append((record.record_id, verdict))
+            if record_id in expected:
+                verdicts.append((record_id, verdict))
         if accepted:
             for observer in self._observers:
                 observer.apply(accepted)

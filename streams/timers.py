@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from taskscheduler.domain.decision import Accepted, task_id_of
+from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.values import MINUTE, SECOND, Instant, Millis
 from taskscheduler.streams.window import Window
 
@@ -62,7 +62,7 @@ class Timers:
         sooner = False
         for change in accepted:
             record, old = change.record, change.wakeup_before
-            task_id, new = task_id_of(record.stream), record.wakeup
+            task_id, new = change.after.id, record.wakeup
             if old is not None:
                 self._table.delete(old, task_id)
             if new != old:

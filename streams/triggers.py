@@ -11,7 +11,7 @@ from taskscheduler.domain.values import Instant
 from taskscheduler.streams.timers import Timers
 
 ACTOR = "scheduler"
-BATCH = 256
+BATCH = 128
 AT_ONCE = 2
 """Batches of triggers that wait for their decisions at once: one is decided while the other is on its way to disk.
 

@@ -13,8 +13,8 @@ from taskscheduler.streams.claimable import Claimable, Lane, WaitingRuns
 from taskscheduler.streams.dispatch.dispatcher import HOLDER, claim_of, give_back_later
 
 GROUP = "noop"
-BATCH = 256
-AT_ONCE = 8
+BATCH = 128
+AT_ONCE = 4
 """Batches between claim and outcome at once: enough that the handler always has some of them before new fires."""
 
 Taken = list[tuple[Lane, Claimable]]

@@ -20,9 +20,12 @@ LAST_KEY = b"\xff" * 64
 
 
 class BufferedTable(Generic[T]):
-    """A table of rows `bytes -> T` over one column family. Made by `Buffer.table`."""
+    """A table of rows `bytes -> T` over one column family. Made by `Buffer.table`.
 
-    def __init__(self, family: Family, encode: Callable[[T], bytes], decode: Callable[[bytes], T]):
+    Without `encode` the keys say everything, and values are empty.
+    """
+
+    def __init__(self, family: Family, encode: Callable[[T], bytes] | None, decode: Callable[[bytes], T]):
         self._family = family
         self._encode = encode
         self._decode = decode
@@ -104,6 +107,13 @@ class BufferedTable(Generic[T]):
         """Put the dirty rows into the batch; how many there are. They stay dirty until it is written."""
         handle, encode = self._family.handle, self._encode
         put, delete = batch.raw.put, batch.raw.delete
+        if encode is None:
+            for key, row in self.dirty.items():
+                if row is None:
+                    delete(key, handle)
+                else:
+                    put(key, b"", handle)
+            return len(self.dirty)
         for key, row in self.dirty.items():
             if row is None:
                 delete(key, handle)
@@ -125,7 +135,7 @@ class Buffer:
         self._tables: list[BufferedTable[object]] = []
         self._before_flush: list[Callable[[], None]] = []
 
-    def table(self, family: str, encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> BufferedTable[T]:
+    def table(self, family: str, encode: Callable[[T], bytes] | None, decode: Callable[[bytes], T]) -> BufferedTable[T]:
         """A table on a column family of its own."""
         table = BufferedTable(self._database.family(family), encode, decode)
         self._tables.append(table)  # type: ignore[arg-type]

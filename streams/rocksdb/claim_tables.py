@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from taskscheduler.streams.claimable import Claimable, Lane
 from taskscheduler.streams.holders import Holding
 from taskscheduler.streams.rocksdb.buffer import Buffer, BufferedTable
@@ -13,7 +15,7 @@ class RocksClaimTable:
     """Implements ClaimTable. Ids, queues and kinds hold no zero byte, so it can part them."""
 
     def __init__(self, buffer: Buffer) -> None:
-        self._rows: BufferedTable[bool] = buffer.table("claimable", lambda _: b"", lambda _: True)
+        self._rows: BufferedTable[bool] = buffer.table("claimable", None, lambda _: True)
 
     def put(self, lane: Lane, item: Claimable) -> None:
         """Let a run wait."""
@@ -68,6 +70,7 @@ class RocksHolderTable:
         return [(Holding(*key.decode().split("\0")), number) for key, number in rows]
 
 
+@lru_cache(4_096)
 def _prefix(lane: Lane) -> bytes:
     return f"{lane.group}\0{lane.kind}\0".encode()
 

@@ -16,6 +16,9 @@ from taskscheduler.projections.tables import Column, Key, Table, Value
 PARTITIONS = 4_096
 """Encoded partition keys that are remembered for each table with few of them."""
 
+MOVING = 8
+"""Other values that are remembered there."""
+
 _BIAS = 1 << 63
 _OVER = bytes(255 - byte for byte in range(256))
 _END = b"\0\0"
@@ -66,14 +69,15 @@ class KeyCodec:
         self._columns = table.key_columns
         self._encoders = [_encoder(column) for column in self._columns]
         if len(self._encoders) == 3:
-            # Such a table has few partitions (lists, scopes) with many rows each.
+            # Such a table has few partitions (lists, scopes) with many rows each, and a row moves between some of them.
             self._encoders[0] = lru_cache(PARTITIONS)(self._encoders[0])
+            self._encoders[1:] = [lru_cache(MOVING)(encode) for encode in self._encoders[1:]]
         self.of_row = _row_encoder(prefix, [column.name for column in self._columns], self._encoders)
 
     def of(self, values: Key) -> bytes:
         """The key of the first columns, or of all of them."""
         if len(values) == 3:
-            first, second, third = self._encoders[:3]
+            first, second, third, *_ = self._encoders
             return self.prefix + first(values[0]) + second(values[1]) + third(values[2])
         return self.prefix + b"".join([encode(value) for encode, value in zip(self._encoders, values, strict=False)])
 

@@ -98,10 +98,10 @@ class LogRows:
 
     def put(self, batch: Batch, row: Row) -> None:
         """The row, its place in the stream and the stream's last version."""
-        position = number(row.position)
-        batch.put(self._log, position, pack_row(row))
-        batch.put(self._streams, version_key(row.stream, row.version), position)
-        batch.put(self._versions, row.stream.encode(), number(row.version))
+        put, position = batch.raw.put, number(row.position)
+        put(position, pack_row(row), self._log.handle)
+        put(version_key(row.stream, row.version), position, self._streams.handle)
+        put(row.stream.encode(), number(row.version), self._versions.handle)
 
     def last_version(self, stream: str) -> int | None:
         """The last version of the stream, None when it has none."""

@@ -15,7 +15,7 @@ from taskscheduler.domain.values import Instant
 from taskscheduler.streams.replica import Kept, Position
 from taskscheduler.streams.rocksdb.buffer import Buffer, BufferedTable
 
-RECENT = 4_096
+RECENT = 8_192
 """States kept as objects beside those that wait for a flush; up to twice as many."""
 
 FAMILIES = ("state", "state_runs", "state_keys", "position")
