@@ -266,7 +266,7 @@ class Flink(_Group, frozen=True, kw_only=True):
         Millis,
         _POSITIVE_DURATION,
         Meta(description="How often the job's state is saved: after a failure as much of the log is read again."),
-    ] = 10 * SECOND
+    ] = 20 * SECOND
 
 
 class Settings(_Group, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
-from pyflink.common import Row, Types
+from pyflink.common import Types
 from pyflink.datastream import KeyedCoProcessFunction, OutputTag, ProcessFunction, RuntimeContext
 from pyflink.datastream.state import ValueStateDescriptor
 
@@ -32,7 +32,7 @@ SEEN = Types.TUPLE([Types.STRING(), Types.LONG(), Types.STRING()])
 """Stream, when its record was appended, and the record's envelope."""
 ASKED = Types.TUPLE([Types.STRING(), Types.STRING()])
 """Stream, and the marker that asks for its digest."""
-ROUTED = Types.ROW_NAMED(["route", "body"], [Types.STRING(), Types.STRING()])
+ROUTED = Types.TUPLE([Types.STRING(), Types.STRING()])
 """The key that leads a trigger to its partition, and the trigger."""
 
 _encode = msgspec.json.Encoder().encode
@@ -157,7 +157,7 @@ class Due(KeyedCoProcessFunction):  # type: ignore[misc]
         self._triggers.count += 1
         self._lateness.add(trigger.fired_at - timestamp)
         route = self._routes[partition_of(stream, len(self._routes))]
-        return (Row(route, _encode(trigger).decode()),)
+        return ((route, _encode(trigger).decode()),)
 
     def _load(self) -> Watched:
         text = self._state.value()

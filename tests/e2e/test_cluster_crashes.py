@@ -91,6 +91,7 @@ class Crashes:
             asyncio.to_thread(process.start),
             self.log.until(lambda log: self._all_fired(since), f"fires go on after {name} was killed"),
         )
+        await _becomes(f"reads go on after {name} was killed", self._reads)
         print(f"{name}: all is well {time.monotonic() - began:.1f} s after the kill")
 
     def _all_fired(self, since: int) -> bool:
@@ -99,6 +100,9 @@ class Crashes:
             any(e["time"] > since and e["type"] == "attempt.succeeded.v1" for e in reversed(self.log.histories[id]))
             for id in self.load.steady
         )
+
+    async def _reads(self) -> bool:
+        return (await self.client.get(f"/api/tasks/{min(self.load.steady)}")).status_code == 200
 
     async def _flink_away(self) -> None:
         """What is due is counted."""
@@ -130,8 +134,7 @@ class Crashes:
             return (await self.client.get("/actuator/health/readiness")).status_code == 503
 
         await asyncio.gather(write(), _becomes("readiness tells", not_ready))
-        read = await self.client.get(f"/api/tasks/{min(self.load.steady)}")
-        assert read.status_code == 200, read.text
+        assert await self._reads()
 
     def _another(self) -> dict[str, Any]:
         id = f"{self.load.name}another-{self.chance.getrandbits(32)}"
