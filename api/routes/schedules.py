@@ -12,13 +12,14 @@ from litestar.handlers import HTTPRouteHandler
 from taskscheduler.api import operations as op
 from taskscheduler.api.body import read_object
 from taskscheduler.api.node import Node
+from taskscheduler.api.problems import FieldError, invalid
 from taskscheduler.api.reply import Reply, json_reply
 from taskscheduler.api.routes.common import Request
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.preview import read_preview
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.values import format_instant, format_local
-from taskscheduler.domain.cron import load_zone
+from taskscheduler.domain.cron import InvalidCron, load_zone
 from taskscheduler.domain.schedule import Cron, OneTime, Schedule, next_after, resolve
 from taskscheduler.domain.values import Instant
 
@@ -48,7 +49,10 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         now, errors = node.clock(), Errors(deep)
         asked = read_preview(Fields(body, "", errors), now)
         errors.check()
-        schedule = resolve(asked.schedule, now, now)
+        try:
+            schedule = resolve(asked.schedule, now, now, asked.task_id)
+        except InvalidCron as error:
+            raise invalid([FieldError("/schedule/cron", str(error))]) from None
         fires: list[dict[str, Any]] = []
         after = now if asked.after is None else asked.after
         if asked.after is None and isinstance(schedule, OneTime):

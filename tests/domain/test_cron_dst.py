@@ -131,14 +131,14 @@ def test_strictly_after_the_shifted_fire() -> None:
 
 
 def matches(fields: Fields, local: datetime) -> bool:
-    by_month = local.day in fields.days_of_month
-    by_week = local.isoweekday() % 7 in fields.days_of_week
+    by_month = local.day in fields.days.of_month
+    by_week = local.isoweekday() % 7 in fields.days.of_week
     return (
         local.second in fields.seconds
         and local.minute in fields.minutes
         and local.hour in fields.hours
         and local.month in fields.months
-        and (by_month or by_week if fields.either_day else by_month and by_week)
+        and (by_month or by_week if fields.days.either else by_month and by_week)
     )
 
 
@@ -231,7 +231,7 @@ def test_far_fires(expression: str, zone: str) -> None:
     """Searches that leap over many changes land where short ones do, from either side."""
     cron, fields, found = compile_cron(expression), parse(expression), list[int]()
     for year in range(1980, 2050):
-        if (month_day := (fields.months[0], fields.days_of_month[0])) != (2, 29) or isleap(year):
+        if (month_day := (fields.months[0], fields.days.of_month[0])) != (2, 29) or isleap(year):
             noon = int(datetime(year, *month_day, 12, tzinfo=UTC).timestamp()) * 1000
             at: int | None = noon - 3 * 86_400_000
             while (at := cron.next_after(at, zone)) is not None and at < noon + 3 * 86_400_000:
