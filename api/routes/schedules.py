@@ -19,6 +19,7 @@ from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.preview import read_preview
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.values import format_instant, format_local
+from taskscheduler.domain.clock_notes import clock_note
 from taskscheduler.domain.cron import InvalidCron, load_zone
 from taskscheduler.domain.schedule import Cron, OneTime, Schedule, next_after, resolve
 from taskscheduler.domain.values import Instant
@@ -61,13 +62,20 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
             fire = next_after(schedule, after)
             if fire is None or (asked.until is not None and fire > asked.until):
                 break
-            fires.append({"at": format_instant(fire), "local": _local(schedule, fire), "note": None})
+            note = _note(schedule, after, fire)
+            fires.append({"at": format_instant(fire), "local": _local(schedule, fire), "note": note})
             after = fire
             if len(fires) % BREATH == 0:
                 await asyncio.sleep(0)
         return json_reply(200, {"fire_times": fires, "description": "", "warnings": []})
 
     return [preview]
+
+
+def _note(schedule: Schedule, since: Instant, fire: Instant) -> str | None:
+    if not isinstance(schedule, Cron):
+        return None
+    return clock_note(schedule.compiled(), schedule.timezone, since, fire)
 
 
 def _local(schedule: Schedule, instant: Instant) -> str:
