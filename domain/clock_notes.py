@@ -26,7 +26,7 @@ def clock_note(cron: Cron, zone: str, since: Instant, fire: Instant) -> str | No
         return f"{_shown(local, local)} comes twice: this is the second time" + _only(cron)
     if local >= end + clock.segment(end)[2]:
         return f"{_shown(local, local)} comes twice: this is the first time" + _only(cron)
-    dropped = _dropped(times, clock, since // 1000, local) if cron.gap == "skip" else None
+    dropped = _dropped(times, clock, max(since // 1000, 0), local) if cron.gap == "skip" else None
     return None if dropped is None else f"skipped before: {_shown(dropped, local)} does not exist"
 
 
