@@ -81,10 +81,20 @@ def _schedule(schedule: Schedule) -> dict[str, Any] | None:
             return {"at": format_instant(at)}
         case Every(every=every, anchor=anchor):
             return {"every": _duration(every), "anchor": format_instant(anchor)}
-        case Cron(cron=expression, timezone=timezone):
-            return {"cron": expression, "timezone": timezone}
+        case Cron():
+            return _cron(schedule)
         case _:
             assert_never(schedule)
+
+
+def _cron(schedule: Cron) -> dict[str, Any]:
+    shown: dict[str, Any] = {"cron": schedule.cron, "timezone": schedule.timezone}
+    dst = {"gap": schedule.gap, "fold": schedule.fold}
+    if given := {name: choice for name, choice in dst.items() if choice is not None}:
+        shown["dst"] = given
+    if schedule.days is not None:
+        shown["days"] = schedule.days
+    return shown
 
 
 def _target(target: Target) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from taskscheduler.domain import errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
+from taskscheduler.domain.cron import InvalidCron
 from taskscheduler.domain.definition import Definition
 from taskscheduler.domain.draft import Draft, tzdata_of
 from taskscheduler.domain.evolve import KEY_LIFETIME
-from taskscheduler.domain.schedule import first_fire, resolve
+from taskscheduler.domain.schedule import Schedule, first_fire, resolve
 from taskscheduler.domain.settle import catch_up, drop_owed, fail_attempt, lose, plan_retention, settle
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Released, Run, Task, UsedKey
 from taskscheduler.domain.values import Instant
@@ -162,7 +163,7 @@ def _existing(task: Task) -> Definition:
 def _create(draft: Draft, command: msg.Create) -> None:
     if draft.task.definition is not None:
         raise errors.TaskExists(f"there is a task {draft.task.id!r} already; choose another id or PATCH that one")
-    schedule = resolve(command.definition.schedule, draft.now, draft.now)
+    schedule = _resolved(draft, command.definition.schedule, draft.now)
     definition = replace(command.definition, schedule=schedule)
     fire = first_fire(schedule, draft.now)
     draft.add(ev.TaskCreated(at=draft.now, definition=definition, next_fire=fire, tzdata=tzdata_of(schedule)))
@@ -172,7 +173,7 @@ def _update(draft: Draft, definition: Definition, command: msg.Update) -> None:
     changed = command.patch.apply_to(definition)
     rescheduled = command.patch.schedule is not msgspec.UNSET
     if rescheduled:
-        schedule = resolve(changed.schedule, draft.now, draft.task.created_at)
+        schedule = _resolved(draft, changed.schedule, draft.task.created_at)
         changed = replace(changed, schedule=schedule)
         rescheduled = schedule != definition.schedule
     if changed == definition:
@@ -188,6 +189,13 @@ def _update(draft: Draft, definition: Definition, command: msg.Update) -> None:
         )
     )
     settle(draft)
+
+
+def _resolved(draft: Draft, schedule: Schedule, created_at: Instant) -> Schedule:
+    try:
+        return resolve(schedule, draft.now, created_at, draft.task.id)
+    except InvalidCron as error:
+        raise errors.Invalid("/schedule/cron", str(error)) from None
 
 
 def _end(draft: Draft, actor: str) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Literal, TypeAlias, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
-from taskscheduler.domain.cron import compile_cron
+from taskscheduler.domain.cron import Cron as CompiledCron
+from taskscheduler.domain.cron import Fold, Gap, InvalidCron, compile_cron
+from taskscheduler.domain.cron_hash import is_hashed, resolve_hash
+from taskscheduler.domain.cron_parse import DayRule
 from taskscheduler.domain.values import Instant, Millis
 
 
@@ -28,10 +32,19 @@ class Every(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="every"
 
 
 class Cron(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="cron", omit_defaults=True):
-    """Fires when the local time in `timezone` matches `cron`."""
+    """Fires when the local time in `timezone` matches `cron`. None is what follows from the expression."""
 
     cron: str
     timezone: str = "UTC"
+    gap: Gap | None = None
+    fold: Fold | None = None
+    days: DayRule | None = None
+    resolved: str | None = None
+    """`cron` with each `H` replaced by the values of the task, where there is an `H`."""
+
+    def compiled(self) -> CompiledCron:
+        """What gives the fire times; raises InvalidCron."""
+        return compile_cron(self.resolved or self.cron, self.gap, self.fold, self.days)
 
 
 Schedule: TypeAlias = OneTime | Every | Cron
@@ -49,8 +62,8 @@ def next_after(schedule: Schedule, instant: Instant) -> Instant | None:
             return at if at > instant else None
         case Every(every=every, anchor=anchor):
             return anchor + max(1, (instant - anchor) // every + 1) * every
-        case Cron(cron=expression, timezone=timezone):
-            return compile_cron(expression).next_after(instant, timezone)
+        case Cron(timezone=timezone):
+            return schedule.compiled().next_after(instant, timezone)
         case _:
             assert_never(schedule)
 
@@ -63,8 +76,8 @@ def prev_before(schedule: Schedule, instant: Instant) -> Instant | None:
         case Every(every=every, anchor=anchor):
             k = (instant - anchor - 1) // every
             return anchor + k * every if k >= 1 else None
-        case Cron(cron=expression, timezone=timezone):
-            return compile_cron(expression).prev_before(instant, timezone)
+        case Cron(timezone=timezone):
+            return schedule.compiled().prev_before(instant, timezone)
         case _:
             assert_never(schedule)
 
@@ -80,15 +93,23 @@ def count_between(schedule: Schedule, start: Instant, end: Instant) -> int:
             before_end = max(0, (end - anchor - 1) // every)
             before_start = max(0, (start - anchor - 1) // every)
             return before_end - before_start
-        case Cron(cron=expression, timezone=timezone):
-            return compile_cron(expression).count(start, end, timezone)
+        case Cron(timezone=timezone):
+            return schedule.compiled().count(start, end, timezone)
         case _:
             assert_never(schedule)
 
 
-def resolve(schedule: Schedule, now: Instant, created_at: Instant) -> Schedule:
-    """The schedule with its open instants filled in: now, a delay from now, the anchor that nobody named."""
+def resolve(schedule: Schedule, now: Instant, created_at: Instant, task_id: str) -> Schedule:
+    """The schedule with what was open filled in: now, a delay from now, the anchor that nobody named, each `H`.
+
+    Raises InvalidCron where the task's `H` gives an expression that never fires.
+    """
     match schedule:
+        case Cron(cron=expression) if is_hashed(expression):
+            hashed = replace(schedule, resolved=resolve_hash(expression, task_id))
+            if next_after(hashed, now) is None:
+                raise InvalidCron(f"with the H of this task it is {hashed.resolved}, which never fires from now on")
+            return hashed
         case OneTime(kind="now"):
             return OneTime(at=now)
         case OneTime(kind="delay", delay=delay):

@@ -52,12 +52,13 @@ _RUN: dict[str, Schema] = {
     "finished_at": nullable(INSTANT),
 }
 _RESULT: dict[str, Schema] = {"result": {**ANY, "description": "What the target returned, at most 64 KiB."}}
+_DST = response({}, {"gap": words("skip", "shift"), "fold": words("first", "last", "both")})
 _SCHEDULE: Schema = {
     "oneOf": [
         response({"at": INSTANT}),
         response({"delay": DURATION_OUT}),
         response({"every": DURATION_OUT, "anchor": INSTANT}),
-        response({"cron": TEXT, "timezone": TEXT}),
+        response({"cron": TEXT, "timezone": TEXT}, {"dst": _DST, "days": words("and", "or")}),
         {"type": "null"},
     ],
     "description": "null: once, when it was made.",

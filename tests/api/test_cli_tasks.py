@@ -124,4 +124,8 @@ def test_preview_shows_fire_times(stub: StubServer, cli: Run) -> None:
     assert json.loads(out)["fire_times"][0]["local"].startswith("2030-01-31T02:00:00")
     [body] = stub.bodies("POST /api/schedules/preview")
     assert body == {"schedule": {"cron": "0 2 * * *", "timezone": "Europe/Berlin"}, "count": 1}
+    chosen = ("--gap", "skip", "--fold", "last", "--days", "and", "--task-id", "t1")
+    assert cli("schedule", "preview", "--cron", "0 H 13 * FRI", *chosen)[0] == 0
+    schedule = {"cron": "0 H 13 * FRI", "dst": {"gap": "skip", "fold": "last"}, "days": "and"}
+    assert stub.bodies("POST /api/schedules/preview")[-1] == {"schedule": schedule, "count": 10, "task_id": "t1"}
     assert "02:00:00+01:00" in cli("schedule", "preview", "--every", "1h", "-o", "table")[1]

@@ -15,7 +15,7 @@ from taskscheduler.api.openapi import document, operation_of
 
 APP = refusing_app()
 DOCUMENT = document(APP)
-LATER = ("dst", "days", "any", "except", "start_at", "end_at", "max_runs", "backfill", "queue_timeout")
+LATER = ("any", "except", "start_at", "end_at", "max_runs", "backfill", "queue_timeout")
 ALSO_LATER = ("heartbeat_timeout", "kafka", "exec", "buffer_one", "buffer_all", "cancel_other", "allow_all")
 
 
