@@ -72,9 +72,21 @@ def definition(of: Definition) -> dict[str, Any]:
 
 
 def _schedule(schedule: Schedule) -> dict[str, Any] | None:
+    if isinstance(schedule, OneTime) and schedule.kind == "now":
+        return None
+    shown = _form(schedule)
+    for name, bound in (("start_at", schedule.start_at), ("end_at", schedule.end_at)):
+        if bound is not None:
+            shown[name] = format_instant(bound)
+    if schedule.max_runs is not None:
+        shown["max_runs"] = schedule.max_runs
+    if schedule.jitter:
+        shown["jitter"] = _duration(schedule.jitter)
+    return shown
+
+
+def _form(schedule: Schedule) -> dict[str, Any]:
     match schedule:
-        case OneTime(kind="now"):
-            return None
         case OneTime(kind="delay", delay=delay):
             return {"delay": _length(delay or 0)}
         case OneTime(at=at):

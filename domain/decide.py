@@ -10,11 +10,10 @@ from msgspec.structs import replace
 from taskscheduler.domain import errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.cron import InvalidCron
 from taskscheduler.domain.definition import Definition
 from taskscheduler.domain.draft import Draft, tzdata_of
 from taskscheduler.domain.evolve import KEY_LIFETIME
-from taskscheduler.domain.schedule import Schedule, first_fire, resolve
+from taskscheduler.domain.schedule import NeverFires, Schedule, first_fire, resolve
 from taskscheduler.domain.settle import catch_up, drop_owed, fail_attempt, lose, plan_retention, settle
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Released, Run, Task, UsedKey
 from taskscheduler.domain.values import Instant
@@ -145,7 +144,7 @@ def _change(
                 settle(draft)
         case msg.Trigger():
             _room_for_a_run(draft.task)
-            reply.run_id = draft.queue("manual", now, nominal=False)
+            reply.run_id = draft.queue("manual", now)
         case msg.Retry():
             reply.run_id = _retry(draft)
         case _:
@@ -194,8 +193,8 @@ def _update(draft: Draft, definition: Definition, command: msg.Update) -> None:
 def _resolved(draft: Draft, schedule: Schedule, created_at: Instant) -> Schedule:
     try:
         return resolve(schedule, draft.now, created_at, draft.task.id)
-    except InvalidCron as error:
-        raise errors.Invalid("/schedule/cron", str(error)) from None
+    except NeverFires as error:
+        raise errors.Invalid(f"/schedule/{error.field}", str(error)) from None
 
 
 def _end(draft: Draft, actor: str) -> None:
@@ -213,7 +212,7 @@ def _retry(draft: Draft) -> str:
         said = "it has no run" if last is None else f"its last run is {last.status}"
         raise errors.WrongState(f"only a failed run can be retried: {said}")
     _room_for_a_run(draft.task)
-    return draft.queue("retry", draft.now, nominal=False, retry_of=last.id)
+    return draft.queue("retry", draft.now, retry_of=last.id)
 
 
 def _room_for_a_run(task: Task) -> None:

@@ -35,8 +35,29 @@ class ScheduleOptions:
         Literal["and", "or"] | None, Parameter(help="With --cron: how day of month and day of week combine.")
     ] = None
 
+    start_at: Annotated[str | None, Parameter(help="No fire time before this instant.")] = None
+    end_at: Annotated[str | None, Parameter(help="No fire time after this instant.")] = None
+    max_runs: Annotated[int | None, Parameter(help="How many runs the schedule makes before it has ended.")] = None
+    jitter: Annotated[str | None, Parameter(help="Put each fire time off by up to this long.")] = None
+
     def schedule(self) -> dict[str, Any] | None:
-        """The schedule, or None when no option says anything. Raises UsageError."""
+        """The schedule with its bounds, or None when no option says anything. Raises UsageError."""
+        bounds = _given(
+            {
+                "start_at": instant(self.start_at, "--start-at"),
+                "end_at": instant(self.end_at, "--end-at"),
+                "max_runs": self.max_runs,
+                "jitter": self.jitter,
+            }
+        )
+        form = self._form()
+        if form is None and bounds:
+            names = [f"--{name.replace('_', '-')}" for name in bounds]
+            raise UsageError(f"{' and '.join(names)} bound a schedule: say --at, --delay, --every or --cron too")
+        return None if form is None else {**form, **bounds}
+
+    def _form(self) -> dict[str, Any] | None:
+        """The schedule without bounds, or None when no option says anything. Raises UsageError."""
         kinds = {"at": self.at, "delay": self.delay, "every": self.every, "cron": self.cron}
         given = [f"--{kind}" for kind, value in kinds.items() if value is not None]
         if len(given) > 1:

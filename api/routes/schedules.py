@@ -20,8 +20,8 @@ from taskscheduler.api.schemas.preview import read_preview
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.values import format_instant, format_local
 from taskscheduler.domain.clock_notes import clock_note
-from taskscheduler.domain.cron import InvalidCron, load_zone
-from taskscheduler.domain.schedule import Cron, OneTime, Schedule, next_after, resolve
+from taskscheduler.domain.cron import load_zone
+from taskscheduler.domain.schedule import Cron, NeverFires, OneTime, Schedule, next_after, nominal_of, resolve
 from taskscheduler.domain.values import Instant
 
 BREATH = 50
@@ -52,17 +52,19 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         errors.check()
         try:
             schedule = resolve(asked.schedule, now, now, asked.task_id)
-        except InvalidCron as error:
-            raise invalid([FieldError("/schedule/cron", str(error))]) from None
+        except NeverFires as error:
+            raise invalid([FieldError(f"/schedule/{error.field}", str(error))]) from None
         fires: list[dict[str, Any]] = []
         after = now if asked.after is None else asked.after
         if asked.after is None and isinstance(schedule, OneTime):
             after = schedule.at - 1
-        while len(fires) < asked.count:
+        most = asked.count if schedule.max_runs is None else min(asked.count, schedule.max_runs)
+        while len(fires) < most:
             fire = next_after(schedule, after)
             if fire is None or (asked.until is not None and fire > asked.until):
                 break
-            note = _note(schedule, after, fire)
+            nominal = nominal_of(schedule, fire)
+            note = _note(schedule, after, nominal)
             fires.append({"at": format_instant(fire), "local": _local(schedule, fire), "note": note})
             after = fire
             if len(fires) % BREATH == 0:

@@ -141,6 +141,10 @@ class Fields:
         self.error(name, f"must be a whole number from {low} to {high}")
         return default
 
+    def optional_integer(self, name: str, low: int, high: int) -> int | None:
+        """The same, or None."""
+        return None if self.raw(name) is None else self.integer(name, low, high, low)
+
     def number(self, name: str, low: float, high: float, default: float) -> float:
         """A number within bounds."""
         value = self.take(name)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+from msgspec.structs import replace
+
 from taskscheduler.api.body import join
 from taskscheduler.api.durations import LONGEST, format_duration, parse_duration
 from taskscheduler.api.problems import FieldError
 from taskscheduler.api.schemas.fields import Fields
-from taskscheduler.api.schemas.shapes import DURATION, INSTANT, Schema, request, text, words
+from taskscheduler.api.schemas.shapes import DURATION, INSTANT, Schema, request, text, whole, words
 from taskscheduler.domain.cron import MAX_EXPRESSION, Fold, Gap, InvalidCron, InvalidZone, load_zone
 from taskscheduler.domain.cron_hash import is_hashed, resolve_hash
 from taskscheduler.domain.cron_parse import DayRule, parse, split_zone
@@ -16,12 +18,14 @@ from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
 from taskscheduler.domain.values import HOUR, Instant, Millis
 
 SHORTEST_INTERVAL: Millis = 100
+MOST_RUNS = 1_000_000_000
 LATEST_PAST: Millis = HOUR
 """An `at` that lies further back is taken for a mistake."""
 
 _FORMS = ("at", "delay", "every", "cron")
 _CRON_ONLY = ("timezone", "dst", "days")
-_NOT_YET = ("any", "except", "start_at", "end_at", "max_runs", "jitter")
+_BOUNDS = ("start_at", "end_at", "max_runs", "jitter")
+_NOT_YET = ("any", "except")
 _EVERY = re.compile(r"\s*@every(?:\s+(.*))?", re.IGNORECASE | re.DOTALL)
 
 _GAPS: tuple[Gap, ...] = ("skip", "shift")
@@ -42,7 +46,7 @@ def read_schedule(fields: Fields | None, now: Instant) -> Schedule:
     if len(given) != 1:
         if given or not later:
             fields.errors.add(fields.pointer, f"must hold one of {', '.join(_FORMS)}")
-        for name in (*given, "anchor", *_CRON_ONLY):
+        for name in (*given, "anchor", *_CRON_ONLY, *_BOUNDS):
             fields.take(name)
     elif given == ["at"]:
         schedule = _read_at(fields, now)
@@ -56,8 +60,21 @@ def read_schedule(fields: Fields | None, now: Instant) -> Schedule:
     fields.only("anchor", ["every"])
     for name in _CRON_ONLY:
         fields.only(name, ["cron"])
+    if len(given) == 1:
+        schedule = _bounded(fields, schedule, now)
     fields.end()
     return schedule
+
+
+def _bounded(fields: Fields, schedule: Schedule, now: Instant) -> Schedule:
+    start, end = fields.instant("start_at"), fields.instant("end_at")
+    if start is not None and end is not None and end < start:
+        fields.error("end_at", "lies before start_at")
+    elif end is not None and end < now:
+        fields.error("end_at", "lies in the past, so it never fires")
+    most = fields.optional_integer("max_runs", 1, MOST_RUNS)
+    jitter = fields.duration("jitter", 0, LONGEST, 0)
+    return replace(schedule, start_at=start, end_at=end, max_runs=most, jitter=jitter)
 
 
 def _read_at(fields: Fields, now: Instant) -> Schedule:
@@ -133,14 +150,27 @@ def _read_interval(fields: Fields, text: str) -> Schedule:
     return Every(every=every, anchor=0)
 
 
+_BOUND_SCHEMAS: dict[str, Schema] = {
+    "start_at": {**INSTANT, "description": "No fire time before it. An interval without anchor begins here."},
+    "end_at": {**INSTANT, "description": "No fire time after it."},
+    "max_runs": whole(1, MOST_RUNS, description="So many runs for fire times, then the schedule has ended."),
+    "jitter": {
+        **DURATION,
+        "description": "Each fire time is put off by up to so much, never past the next one: the same for a task and "
+        "a time, another for another task.",
+    },
+}
+
 SCHEMA: Schema = {
     "description": "When the task runs. Left out: now, once. Recurring ones miss nothing silently; see `catch_up`.",
     "oneOf": [
-        request({"at": INSTANT}, title="Once, at an instant", description="At most an hour in the past."),
-        request({"delay": DURATION}, title="Once, after a delay"),
+        request(
+            {"at": INSTANT}, _BOUND_SCHEMAS, title="Once, at an instant", description="At most an hour in the past."
+        ),
+        request({"delay": DURATION}, _BOUND_SCHEMAS, title="Once, after a delay"),
         request(
             {"every": DURATION},
-            {"anchor": INSTANT},
+            {"anchor": INSTANT, **_BOUND_SCHEMAS},
             title="At an interval",
             description="Fires at anchor + k·every, k ≥ 1; at least 100 ms. `anchor` is by default when it was made.",
         ),
@@ -167,6 +197,7 @@ SCHEMA: Schema = {
                     "description": "How day of month and day of week combine where both are set: five fields `or` by "
                     "default, six and seven `and`.",
                 },
+                **_BOUND_SCHEMAS,
             },
             title="By cron",
             description="`@every 90s` is taken as an interval, a prefix `CRON_TZ=` as `timezone`, and `H` stands for "

@@ -143,6 +143,51 @@ async def test_an_h_that_never_fires_is_refused(api: httpx.AsyncClient, expressi
         assert "never fires" in error["detail"]
 
 
+async def test_bounds_come_back_as_given_and_hold(api: httpx.AsyncClient) -> None:
+    bounds = {
+        "start_at": "2030-01-02T00:00:00.000Z",
+        "end_at": "2030-01-02T03:30:00.000Z",
+        "max_runs": 3,
+        "jitter": "PT5M",
+    }
+    task = await create(api, id="bounded", schedule={"cron": "0 * * * *", "timezone": "UTC", **bounds})
+    assert task["schedule"] == {"cron": "0 * * * *", "timezone": "UTC", **bounds}
+    asked = {"schedule": task["schedule"], "task_id": "bounded"}
+    fires = [fire["at"] for fire in (await api.post("/api/schedules/preview", json=asked)).json()["fire_times"]]
+    assert [fire[:14] for fire in fires] == ["2030-01-02T00:", "2030-01-02T01:", "2030-01-02T02:"]
+    assert fires[0] == task["next_fire_at"]
+    assert all(fire[14:16] < "05" for fire in fires)
+    once = await create(api, schedule={"delay": "1h", "jitter": "1h"})
+    assert once["schedule"] == {"delay": "PT1H", "jitter": "PT1H"}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "field"),
+    [
+        ({"start_at": "2031-01-01T00:00:00Z", "end_at": "2030-06-01T00:00:00Z"}, "end_at"),
+        ({"end_at": "2029-01-01T00:00:00Z"}, "end_at"),
+        ({"end_at": "2030-01-01T00:00:01Z"}, "end_at"),
+        ({"start_at": "tomorrow"}, "start_at"),
+        ({"max_runs": 0}, "max_runs"),
+        ({"max_runs": 1.5}, "max_runs"),
+        ({"max_runs": 10**10}, "max_runs"),
+        ({"jitter": "-1s"}, "jitter"),
+        ({"jitter": True}, "jitter"),
+    ],
+)
+async def test_bad_bounds_are_refused(api: httpx.AsyncClient, bounds: dict[str, Any], field: str) -> None:
+    await create(api, id="other")
+    schedule = {"cron": "0 0 1 1 *", **bounds}
+    for response in (
+        await api.post("/api/tasks", json={"name": "t", "schedule": schedule, "target": {"type": "noop"}}),
+        await api.patch("/api/tasks/other", json={"schedule": schedule}),
+        await api.post("/api/schedules/preview", json={"schedule": schedule}),
+    ):
+        assert response.status_code == 422, response.text
+        [error] = response.json()["errors"]
+        assert error["pointer"] == f"/schedule/{field}"
+
+
 async def test_targets_and_policies_come_back_as_given(api: httpx.AsyncClient) -> None:
     target = {
         "type": "http",

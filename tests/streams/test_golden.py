@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from taskscheduler.domain import definition, retry, schedule
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import state as st
+from taskscheduler.domain.bounds import Bounds
 from taskscheduler.domain.decision import FOLD_VERSION, Envelope, Verdict, fold, task_id_of
 from taskscheduler.streams.codec import UnknownEvent, Unreadable, decode_envelope, decode_record, encode_record
 from tests.streams.golden_records import SAMPLES, record_of
@@ -113,7 +115,11 @@ def test_the_fold_of_the_golden_log_is_pinned() -> None:
 
 
 FIELDS_SINCE: frozenset[tuple[type, str]] = frozenset(
-    (schedule.Cron, field) for field in ("gap", "fold", "days", "resolved")
+    [
+        (st.Task, "scheduled"),
+        *((schedule.Cron, field) for field in ("gap", "fold", "days", "resolved")),
+        *((form, field) for form in get_args(schedule.Schedule) for field in Bounds.__struct_fields__),
+    ]
 )
 """Fields that came later with a default that is not written: what older logs fold to is the same, bit for bit."""
 
