@@ -72,19 +72,41 @@ def definition(of: Definition) -> dict[str, Any]:
 
 
 def _schedule(schedule: Schedule) -> dict[str, Any] | None:
+    if isinstance(schedule, OneTime) and schedule.kind == "now":
+        return None
+    shown = _form(schedule)
+    for name, bound in (("start_at", schedule.start_at), ("end_at", schedule.end_at)):
+        if bound is not None:
+            shown[name] = format_instant(bound)
+    if schedule.max_runs is not None:
+        shown["max_runs"] = schedule.max_runs
+    if schedule.jitter:
+        shown["jitter"] = _duration(schedule.jitter)
+    return shown
+
+
+def _form(schedule: Schedule) -> dict[str, Any]:
     match schedule:
-        case OneTime(kind="now"):
-            return None
         case OneTime(kind="delay", delay=delay):
             return {"delay": _length(delay or 0)}
         case OneTime(at=at):
             return {"at": format_instant(at)}
         case Every(every=every, anchor=anchor):
             return {"every": _duration(every), "anchor": format_instant(anchor)}
-        case Cron(cron=expression, timezone=timezone):
-            return {"cron": expression, "timezone": timezone}
+        case Cron():
+            return _cron(schedule)
         case _:
             assert_never(schedule)
+
+
+def _cron(schedule: Cron) -> dict[str, Any]:
+    shown: dict[str, Any] = {"cron": schedule.cron, "timezone": schedule.timezone}
+    dst = {"gap": schedule.gap, "fold": schedule.fold}
+    if given := {name: choice for name, choice in dst.items() if choice is not None}:
+        shown["dst"] = given
+    if schedule.days is not None:
+        shown["days"] = schedule.days
+    return shown
 
 
 def _target(target: Target) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from calendar import isleap
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
+from taskscheduler.domain.cron_days import month_mask
 from taskscheduler.domain.cron_parse import Fields
 
 DAY = 86_400
@@ -17,14 +19,15 @@ END_DAY = date(2200, 1, 3).toordinal() - _EPOCH_ORDINAL
 NEVER_BEFORE = FIRST_DAY * DAY - 1
 NEVER_AFTER = END_DAY * DAY
 
-_WHOLE_MONTH = (1 << 31) - 1
+_FIRST_YEAR = 1969
+_YEARS = range(_FIRST_YEAR, 2201)
+_STARTS = tuple(date(year, 1, 1).toordinal() - _EPOCH_ORDINAL for year in _YEARS)
+"""The first day of each year."""
+# Day 0 of the epoch was a Thursday.
+_KINDS = tuple((start + 3) % 7 << 1 | isleap(year) for year, start in zip(_YEARS, _STARTS, strict=True))
+"""Years with the same number have the same calendar: the weekday of 1 January, from Monday 0, twice, plus 1 if leap."""
 _LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-
-
-def _month_length(year: int, month: int) -> int:
-    if month == 2 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0):
-        return 29
-    return _LENGTHS[month - 1]
+_LEAP_LENGTHS = (31, 29, *_LENGTHS[2:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +57,43 @@ class _Unit:
         return cls(values[0], values[-1], size, tuple(after), (*before, -1), tuple(rank))
 
 
-def _day_masks(fields: Fields) -> tuple[int, ...]:
-    """For a month that begins on weekday 0 (Monday) to 6, the days that match, day 1 being bit 0."""
-    by_month = sum(1 << (day - 1) for day in fields.days_of_month)
-    week = sum(1 << (day - 1) % 7 for day in fields.days_of_week)
-    six_weeks = sum(week << days for days in range(0, 42, 7))
-    by_week = [six_weeks >> first_weekday & _WHOLE_MONTH for first_weekday in range(7)]
-    return tuple(by_month | mask if fields.either_day else by_month & mask for mask in by_week)
+def _year_of(day: int) -> int:
+    return date.fromordinal(day + _EPOCH_ORDINAL).year - _FIRST_YEAR
 
 
 class LocalTimes:
     """The matching local times, to be searched in both directions and counted."""
 
-    __slots__ = ("_days", "_every_day", "_first", "_hours", "_last", "_minutes", "_months", "_per_day", "_seconds")
+    __slots__ = (
+        "_by_kind",
+        "_every_day",
+        "_fields",
+        "_first",
+        "_hours",
+        "_last",
+        "_minutes",
+        "_per_day",
+        "_seconds",
+        "_years",
+    )
 
     def __init__(self, fields: Fields) -> None:
         self._seconds = _Unit.of(fields.seconds, 60)
         self._minutes = _Unit.of(fields.minutes, 60)
         self._hours = _Unit.of(fields.hours, 24)
-        self._months = tuple(month in fields.months for month in range(13))
-        self._days = _day_masks(fields)
-        self._every_day = len(fields.months) == 12 and all(mask == _WHOLE_MONTH for mask in self._days)
+        self._fields = fields
+        self._years = None if fields.years is None else frozenset(fields.years)
+        self._by_kind: dict[int, int] = {}
+        days = fields.days
+        by_one = len(days.of_month) == 31 and len(days.of_week) == 7
+        self._every_day = by_one and fields.years is None and len(fields.months) == 12
         self._first = self._hours.first * 3600 + self._minutes.first * 60 + self._seconds.first
         self._last = self._hours.last * 3600 + self._minutes.last * 60 + self._seconds.last
         self._per_day = len(fields.seconds) * len(fields.minutes) * len(fields.hours)
+
+    def ever(self) -> bool:
+        """Whether any date matches."""
+        return self._every_day or any(self._year(number) for number in range(len(_YEARS)))
 
     def next_from(self, local: int) -> int:
         """The first match at or after `local`; NEVER_AFTER when there is none before the year 2200."""
@@ -154,48 +170,56 @@ class LocalTimes:
     def _count_days(self, first: int, end: int) -> int:
         if self._every_day or first >= end:
             return max(0, end - first)
-        total = 0
-        while first < end:
-            year, month, passed, bits = self._month_of(first)
-            length = _month_length(year, month)
-            take = min(length - passed, end - first)
-            total += (bits >> passed & (1 << take) - 1).bit_count()
-            first += length - passed
-        return total
+        number, last = _year_of(first), _year_of(end)
+        total = -(self._year(number) & (1 << first - _STARTS[number]) - 1).bit_count()
+        while number < last:
+            total += self._year(number).bit_count()
+            number += 1
+        return total + (self._year(last) & (1 << end - _STARTS[last]) - 1).bit_count()
 
     def _next_day(self, day: int) -> int:
         """The first matching day at or after `day`, or END_DAY."""
-        if self._every_day:
+        if self._every_day or day >= END_DAY:
             return min(day, END_DAY)
-        year, month, passed, bits = self._month_of(day)
-        left = bits >> passed
-        while not left and day < END_DAY:
-            day += _month_length(year, month) - passed
-            year, month, passed = (year, month + 1, 0) if month < 12 else (year + 1, 1, 0)
-            left = self._bits(year, month, day)
-        return min(day + (left & -left).bit_length() - 1, END_DAY) if left else END_DAY
+        number = _year_of(day)
+        left = self._year(number) >> day - _STARTS[number]
+        if left & 1:
+            return day
+        while not left:
+            number += 1
+            if number == len(_YEARS):
+                return END_DAY
+            day = _STARTS[number]
+            left = self._year(number)
+        return min(day + (left & -left).bit_length() - 1, END_DAY)
 
     def _prev_day(self, day: int) -> int:
         """The last matching day at or before `day`, or one before FIRST_DAY."""
-        if self._every_day:
+        if self._every_day or day < FIRST_DAY:
             return max(day, FIRST_DAY - 1)
-        while day >= FIRST_DAY:
-            _, _, passed, bits = self._month_of(day)
-            left = bits & (2 << passed) - 1
-            if left:
-                return max(day - passed + left.bit_length() - 1, FIRST_DAY - 1)
-            day -= passed + 1
-        return FIRST_DAY - 1
+        number = _year_of(day)
+        left = self._year(number) & (2 << day - _STARTS[number]) - 1
+        while not left:
+            number -= 1
+            if number < 0:
+                return FIRST_DAY - 1
+            left = self._year(number)
+        return max(_STARTS[number] + left.bit_length() - 1, FIRST_DAY - 1)
 
-    def _month_of(self, day: int) -> tuple[int, int, int, int]:
-        """Year, month, the days of the month before `day`, and the mask of the month's matching days."""
-        when = date.fromordinal(day + _EPOCH_ORDINAL)
-        year, month, passed = when.year, when.month, when.day - 1
-        return year, month, passed, self._bits(year, month, day - passed)
-
-    def _bits(self, year: int, month: int, first: int) -> int:
-        """The mask of the matching days of a month whose first day is `first`."""
-        if not self._months[month]:
+    def _year(self, number: int) -> int:
+        """The matching days of a year counted from _FIRST_YEAR, 1 January being bit 0."""
+        if self._years is not None and number + _FIRST_YEAR not in self._years:
             return 0
-        # Day 0 of the epoch was a Thursday.
-        return self._days[(first + 3) % 7] & (1 << _month_length(year, month)) - 1
+        kind = _KINDS[number]
+        mask = self._by_kind.get(kind)
+        if mask is None:
+            mask = self._by_kind[kind] = self._mask(kind >> 1, _LEAP_LENGTHS if kind & 1 else _LENGTHS)
+        return mask
+
+    def _mask(self, weekday: int, lengths: tuple[int, ...]) -> int:
+        mask, passed = 0, 0
+        for month, length in enumerate(lengths, 1):
+            if month in self._fields.months:
+                mask |= month_mask(self._fields.days, (weekday + passed) % 7, length) << passed
+            passed += length
+        return mask

@@ -13,7 +13,7 @@ from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import Definition
 from taskscheduler.domain.draft import Draft, tzdata_of
 from taskscheduler.domain.evolve import KEY_LIFETIME
-from taskscheduler.domain.schedule import first_fire, resolve
+from taskscheduler.domain.schedule import NeverFires, Schedule, first_fire, resolve
 from taskscheduler.domain.settle import catch_up, drop_owed, fail_attempt, lose, plan_retention, settle
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Released, Run, Task, UsedKey
 from taskscheduler.domain.values import Instant
@@ -144,7 +144,7 @@ def _change(
                 settle(draft)
         case msg.Trigger():
             _room_for_a_run(draft.task)
-            reply.run_id = draft.queue("manual", now, nominal=False)
+            reply.run_id = draft.queue("manual", now)
         case msg.Retry():
             reply.run_id = _retry(draft)
         case _:
@@ -162,7 +162,7 @@ def _existing(task: Task) -> Definition:
 def _create(draft: Draft, command: msg.Create) -> None:
     if draft.task.definition is not None:
         raise errors.TaskExists(f"there is a task {draft.task.id!r} already; choose another id or PATCH that one")
-    schedule = resolve(command.definition.schedule, draft.now, draft.now)
+    schedule = _resolved(draft, command.definition.schedule, draft.now)
     definition = replace(command.definition, schedule=schedule)
     fire = first_fire(schedule, draft.now)
     draft.add(ev.TaskCreated(at=draft.now, definition=definition, next_fire=fire, tzdata=tzdata_of(schedule)))
@@ -172,7 +172,7 @@ def _update(draft: Draft, definition: Definition, command: msg.Update) -> None:
     changed = command.patch.apply_to(definition)
     rescheduled = command.patch.schedule is not msgspec.UNSET
     if rescheduled:
-        schedule = resolve(changed.schedule, draft.now, draft.task.created_at)
+        schedule = _resolved(draft, changed.schedule, draft.task.created_at)
         changed = replace(changed, schedule=schedule)
         rescheduled = schedule != definition.schedule
     if changed == definition:
@@ -190,6 +190,13 @@ def _update(draft: Draft, definition: Definition, command: msg.Update) -> None:
     settle(draft)
 
 
+def _resolved(draft: Draft, schedule: Schedule, created_at: Instant) -> Schedule:
+    try:
+        return resolve(schedule, draft.now, created_at, draft.task.id)
+    except NeverFires as error:
+        raise errors.Invalid(f"/schedule/{error.field}", str(error)) from None
+
+
 def _end(draft: Draft, actor: str) -> None:
     """Cancel what runs and account for what has come but did not run."""
     for run_id in sorted(draft.task.runs):
@@ -205,7 +212,7 @@ def _retry(draft: Draft) -> str:
         said = "it has no run" if last is None else f"its last run is {last.status}"
         raise errors.WrongState(f"only a failed run can be retried: {said}")
     _room_for_a_run(draft.task)
-    return draft.queue("retry", draft.now, nominal=False, retry_of=last.id)
+    return draft.queue("retry", draft.now, retry_of=last.id)
 
 
 def _room_for_a_run(task: Task) -> None:

@@ -48,10 +48,10 @@ class Draft:
         cause: ev.RunCause,
         scheduled_for: Instant,
         *,
-        nominal: bool = True,
+        nominal_at: Instant | None = None,
         retry_of: str | None = None,
     ) -> str:
-        """Make a run; it can be claimed at once."""
+        """Make a run; it can be claimed at once. One that stands for no fire time has no nominal time."""
         run_id = self.new_run_id(scheduled_for)
         self.add(
             ev.RunQueued(
@@ -59,7 +59,7 @@ class Draft:
                 run_id=run_id,
                 cause=cause,
                 scheduled_for=scheduled_for,
-                nominal_at=scheduled_for if nominal else None,
+                nominal_at=nominal_at,
                 retry_of=retry_of,
             )
         )

@@ -38,9 +38,11 @@ def _created(task: Task, e: ev.TaskCreated) -> Task:
 
 
 def _updated(task: Task, e: ev.TaskUpdated) -> Task:
+    same = task.definition is not None and e.definition.schedule == task.definition.schedule
     return replace(
         task,
         definition=e.definition,
+        scheduled=task.scheduled if same else 0,
         original=task.original or task.definition,
         revision=task.revision + 1,
         updated_at=e.at,
@@ -83,6 +85,8 @@ def _queued(task: Task, e: ev.RunQueued) -> Task:
         available_at=e.at,
     )
     counts = replace(task.counts, fired=task.counts.fired + 1)
+    if e.nominal_at is not None and task.definition is not None and task.definition.schedule.max_runs is not None:
+        task = replace(task, scheduled=task.scheduled + 1)
     return replace(task, runs=_with(task.runs, run.id, run), counts=counts, last_run_id=run.id)
 
 

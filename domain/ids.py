@@ -35,6 +35,11 @@ def mix(seed: int, salt: int) -> int:
     return z ^ (z >> 31)
 
 
+def seed_of(text: str) -> int:
+    """64 bits that follow from a text and are spread evenly over texts."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
 def chance(seed: int, salt: int) -> float:
     """A number from 0 up to 1."""
     return (mix(seed, salt) >> 11) / float(1 << 53)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from taskscheduler.domain import events as ev
 from taskscheduler.domain.draft import Draft, ended, tzdata_of
 from taskscheduler.domain.retry import GiveUp, after_failure
-from taskscheduler.domain.schedule import Schedule, count_between, is_recurring, next_after, prev_before
+from taskscheduler.domain.schedule import Schedule, count_between, is_recurring, next_after, nominal_of, prev_before
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Run, Task
 from taskscheduler.domain.values import DAY, Instant, Millis
 
@@ -42,9 +42,12 @@ def catch_up(draft: Draft) -> None:
     if backlog is None or task.runs or task.pause is not None or task.definition is None:
         return
     schedule = task.definition.schedule
-    draft.queue("catch_up", backlog.next)
+    _fire(draft, schedule, backlog.next, "catch_up")
     following = next_after(schedule, backlog.next)
     rest = ev.Backlog(following, backlog.until) if following is not None and following < backlog.until else None
+    if rest is not None and draft.task.exhausted:
+        _skip_range(draft, schedule, rest.next, rest.until, "missed")
+        rest = None
     _advance(draft, schedule, task.next_fire, rest)
 
 
@@ -59,7 +62,7 @@ def drop_owed(draft: Draft) -> None:
         _advance(draft, schedule, task.next_fire, None)
     elif task.pause is not None and task.next_fire is not None and task.next_fire <= draft.now:
         # Settling leaves only the fire time of a one-time task to wait for the end of a pause.
-        _skip_one(draft, task.next_fire, "paused")
+        _skip_one(draft, schedule, task.next_fire, "paused")
         _advance(draft, schedule, None, None)
 
 
@@ -144,11 +147,11 @@ def _settle_fires(draft: Draft) -> None:
         # The only run of a one-time task is never given up for being late, nor for a pause that covered it.
         if task.pause is None:
             if len(task.runs) >= MAX_ACTIVE_RUNS:
-                _skip_one(draft, task.next_fire, "too_many_active")
+                _skip_one(draft, schedule, task.next_fire, "too_many_active")
             elif task.runs:
-                _skip_one(draft, task.next_fire, "overlap")
+                _skip_one(draft, schedule, task.next_fire, "overlap")
             else:
-                draft.queue("schedule", task.next_fire)
+                _fire(draft, schedule, task.next_fire, "schedule")
             _advance(draft, schedule, None, task.backlog)
         return
     after = next_after(schedule, now)
@@ -163,7 +166,7 @@ def _settle_fires(draft: Draft) -> None:
         if skip.reason != "overlap":
             _skip(draft, schedule, skip, rows)
     if fire is not None:
-        draft.queue(fire[1], fire[0])
+        _fire(draft, schedule, *fire)
     for skip in counted:
         if skip.reason == "overlap":
             _skip(draft, schedule, skip, rows)
@@ -275,12 +278,13 @@ def _skip(draft: Draft, schedule: Schedule, skip: _Counted, of: int) -> None:
     assert first is not None
     if of > SINGLE_SKIPS:
         last = prev_before(schedule, skip.end)
+        nominal = nominal_of(schedule, first)
         draft.add(
             ev.FiresSkipped(
                 at=draft.now,
-                run_id=draft.new_run_id(first),
-                nominal_at=first,
-                nominal_until=last,
+                run_id=draft.new_run_id(nominal),
+                nominal_at=nominal,
+                nominal_until=None if last is None else nominal_of(schedule, last),
                 count=skip.times,
                 reason=skip.reason,
             )
@@ -288,15 +292,22 @@ def _skip(draft: Draft, schedule: Schedule, skip: _Counted, of: int) -> None:
         return
     for _ in range(skip.times):
         assert first is not None
-        _skip_one(draft, first, skip.reason)
+        _skip_one(draft, schedule, first, skip.reason)
         first = next_after(schedule, first)
 
 
-def _skip_one(draft: Draft, nominal: Instant, reason: ev.SkipReason) -> None:
+def _skip_one(draft: Draft, schedule: Schedule, fire: Instant, reason: ev.SkipReason) -> None:
+    nominal = nominal_of(schedule, fire)
     draft.add(ev.FiresSkipped(at=draft.now, run_id=draft.new_run_id(nominal), nominal_at=nominal, reason=reason))
 
 
+def _fire(draft: Draft, schedule: Schedule, fire: Instant, cause: ev.RunCause) -> None:
+    draft.queue(cause, fire, nominal_at=nominal_of(schedule, fire))
+
+
 def _advance(draft: Draft, schedule: Schedule, next_fire: Instant | None, backlog: ev.Backlog | None) -> None:
+    if draft.task.exhausted:
+        next_fire = None
     draft.add(ev.ScheduleAdvanced(at=draft.now, next_fire=next_fire, backlog=backlog, tzdata=tzdata_of(schedule)))
 
 

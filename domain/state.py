@@ -95,6 +95,7 @@ class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `runs` (active ones) and `keys` are stored under keys of their own, everything else in one row. `dues` says when
     each run needs attention; it follows from `runs` and is kept so that the earliest costs no look at every run.
+    `scheduled` counts runs for nominal times where the schedule bounds their number, since it was last changed.
     `last_finished` is the run that ended last and `last_skipped` the last row of skipped fire times. `released` holds
     cancelled attempts by run. `version` counts accepted decisions and survives a purge.
     """
@@ -115,6 +116,7 @@ class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     cancelled_at: Instant | None = None
     deleted_at: Instant | None = None
     counts: Counts = Counts()
+    scheduled: int = 0
     last_run_id: str | None = None
     last_finished: Run | None = None
     last_skipped: Run | None = None
@@ -128,6 +130,12 @@ class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     def exists(self) -> bool:
         """Created and not deleted."""
         return self.definition is not None and self.deleted_at is None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the schedule has made as many runs as it may."""
+        most = None if self.definition is None else self.definition.schedule.max_runs
+        return most is not None and self.scheduled >= most
 
     @property
     def last_run(self) -> Run | None:

@@ -20,21 +20,53 @@ class ScheduleOptions:
     delay: Annotated[str | None, Parameter(help="Once, after this long: 90s, 1h30m, PT2H.")] = None
     every: Annotated[str | None, Parameter(help="Again and again, this far apart.")] = None
     anchor: Annotated[str | None, Parameter(help="With --every: an instant from which the steps are counted.")] = None
-    cron: Annotated[str | None, Parameter(help="By a cron expression of five or six fields: '0 2 * * *'.")] = None
+    cron: Annotated[str | None, Parameter(help="By a cron expression of five to seven fields: '0 2 * * *'.")] = None
     timezone: Annotated[str | None, Parameter(help="With --cron: the zone, such as Europe/Berlin (default UTC).")] = (
         None
     )
+    gap: Annotated[
+        Literal["skip", "shift"] | None,
+        Parameter(help="With --cron: what becomes of local times that a clock change skips."),
+    ] = None
+    fold: Annotated[
+        Literal["first", "last", "both"] | None, Parameter(help="With --cron: which of local times that come twice.")
+    ] = None
+    days: Annotated[
+        Literal["and", "or"] | None, Parameter(help="With --cron: how day of month and day of week combine.")
+    ] = None
+
+    start_at: Annotated[str | None, Parameter(help="No fire time before this instant.")] = None
+    end_at: Annotated[str | None, Parameter(help="No fire time after this instant.")] = None
+    max_runs: Annotated[int | None, Parameter(help="How many runs the schedule makes before it has ended.")] = None
+    jitter: Annotated[str | None, Parameter(help="Put each fire time off by up to this long.")] = None
 
     def schedule(self) -> dict[str, Any] | None:
-        """The schedule, or None when no option says anything. Raises UsageError."""
+        """The schedule with its bounds, or None when no option says anything. Raises UsageError."""
+        bounds = _given(
+            {
+                "start_at": instant(self.start_at, "--start-at"),
+                "end_at": instant(self.end_at, "--end-at"),
+                "max_runs": self.max_runs,
+                "jitter": self.jitter,
+            }
+        )
+        form = self._form()
+        if form is None and bounds:
+            names = [f"--{name.replace('_', '-')}" for name in bounds]
+            raise UsageError(f"{' and '.join(names)} bound a schedule: say --at, --delay, --every or --cron too")
+        return None if form is None else {**form, **bounds}
+
+    def _form(self) -> dict[str, Any] | None:
+        """The schedule without bounds, or None when no option says anything. Raises UsageError."""
         kinds = {"at": self.at, "delay": self.delay, "every": self.every, "cron": self.cron}
         given = [f"--{kind}" for kind, value in kinds.items() if value is not None]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} exclude each other: a task has one schedule")
         if self.anchor is not None and self.every is None:
             raise UsageError("--anchor goes with --every")
-        if self.timezone is not None and self.cron is None:
-            raise UsageError("--timezone goes with --cron")
+        for name in ("timezone", "gap", "fold", "days"):
+            if getattr(self, name) is not None and self.cron is None:
+                raise UsageError(f"--{name} goes with --cron")
         if self.at is not None:
             return {"at": instant(self.at, "--at")}
         if self.delay is not None:
@@ -43,8 +75,13 @@ class ScheduleOptions:
             anchor = instant(self.anchor, "--anchor")
             return {"every": self.every} if anchor is None else {"every": self.every, "anchor": anchor}
         if self.cron is not None:
-            return {"cron": self.cron} if self.timezone is None else {"cron": self.cron, "timezone": self.timezone}
+            dst = _given({"gap": self.gap, "fold": self.fold})
+            return _given({"cron": self.cron, "timezone": self.timezone, "dst": dst or None, "days": self.days})
         return None
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 NO_SCHEDULE = ScheduleOptions()

@@ -19,6 +19,7 @@ def preview(
     count: Annotated[int, Parameter(help="How many fire times, at most 1000.")] = 10,
     after: Annotated[str | None, Parameter(help="Those after this instant (default: now).")] = None,
     until: Annotated[str | None, Parameter(help="None after this instant.")] = None,
+    task_id: Annotated[str | None, Parameter(help="The task whose H in a cron expression is meant.")] = None,
     common: Common = COMMON,
 ) -> None:
     """Show when a schedule would fire: `schedule preview --cron '0 2 * * *' --timezone Europe/Berlin`."""
@@ -26,7 +27,8 @@ def preview(
     if schedule is None:
         raise UsageError("say which schedule: --cron, --every, --delay or --at")
     with common.client() as client:
-        found = client.preview(schedule, count, after=instant(after, "--after"), until=instant(until, "--until"))
+        begin, end = instant(after, "--after"), instant(until, "--until")
+        found = client.preview(schedule, count, after=begin, until=end, task_id=task_id)
     if format_of(common.output) == "table":
         for warning in found.warnings:
             say(f"warning: {cell(warning)}")

@@ -218,8 +218,10 @@ def dead_letters(
     return Call(method="GET", path=query("/api/dead-letters", parameters), read=_read_dead_letters)
 
 
-def preview(schedule: Mapping[str, Any], count: int, after: datetime | None, until: datetime | None) -> Call[Preview]:
-    fields: dict[str, Any] = {"schedule": dict(schedule), "count": count, "after": after, "until": until}
+def preview(
+    schedule: Mapping[str, Any], count: int, after: datetime | None, until: datetime | None, task_id: str | None
+) -> Call[Preview]:
+    fields = {"schedule": dict(schedule), "count": count, "after": after, "until": until, "task_id": task_id}
     body = encode({name: value for name, value in fields.items() if value is not None})
     headers = {"Content-Type": "application/json"}
     return Call(method="POST", path="/api/schedules/preview", read=_read_preview, body=body, headers=headers)

@@ -186,9 +186,10 @@ class Client:
         *,
         after: datetime | None = None,
         until: datetime | None = None,
+        task_id: str | None = None,
     ) -> Preview:
-        """Give the next fire times of a schedule, with after < time ≤ until."""
-        return self._call(requests.preview(schedule, count, after, until))
+        """Give the next fire times of a schedule, with after < time ≤ until; `task_id` is for `H` in a cron."""
+        return self._call(requests.preview(schedule, count, after, until, task_id))
 
     def health(self) -> Health:
         """Give the server's health, whether it is well or not; raises Unreachable when it does not answer."""

@@ -12,14 +12,16 @@ from litestar.handlers import HTTPRouteHandler
 from taskscheduler.api import operations as op
 from taskscheduler.api.body import read_object
 from taskscheduler.api.node import Node
+from taskscheduler.api.problems import FieldError, invalid
 from taskscheduler.api.reply import Reply, json_reply
 from taskscheduler.api.routes.common import Request
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.preview import read_preview
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.values import format_instant, format_local
+from taskscheduler.domain.clock_notes import clock_note
 from taskscheduler.domain.cron import load_zone
-from taskscheduler.domain.schedule import Cron, OneTime, Schedule, next_after, resolve
+from taskscheduler.domain.schedule import Cron, NeverFires, OneTime, Schedule, next_after, nominal_of, resolve
 from taskscheduler.domain.values import Instant
 
 BREATH = 50
@@ -48,22 +50,34 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         now, errors = node.clock(), Errors(deep)
         asked = read_preview(Fields(body, "", errors), now)
         errors.check()
-        schedule = resolve(asked.schedule, now, now)
+        try:
+            schedule = resolve(asked.schedule, now, now, asked.task_id)
+        except NeverFires as error:
+            raise invalid([FieldError(f"/schedule/{error.field}", str(error))]) from None
         fires: list[dict[str, Any]] = []
         after = now if asked.after is None else asked.after
         if asked.after is None and isinstance(schedule, OneTime):
             after = schedule.at - 1
-        while len(fires) < asked.count:
+        most = asked.count if schedule.max_runs is None else min(asked.count, schedule.max_runs)
+        while len(fires) < most:
             fire = next_after(schedule, after)
             if fire is None or (asked.until is not None and fire > asked.until):
                 break
-            fires.append({"at": format_instant(fire), "local": _local(schedule, fire), "note": None})
+            nominal = nominal_of(schedule, fire)
+            note = _note(schedule, after, nominal)
+            fires.append({"at": format_instant(fire), "local": _local(schedule, fire), "note": note})
             after = fire
             if len(fires) % BREATH == 0:
                 await asyncio.sleep(0)
         return json_reply(200, {"fire_times": fires, "description": "", "warnings": []})
 
     return [preview]
+
+
+def _note(schedule: Schedule, since: Instant, fire: Instant) -> str | None:
+    if not isinstance(schedule, Cron):
+        return None
+    return clock_note(schedule.compiled(), schedule.timezone, since, fire)
 
 
 def _local(schedule: Schedule, instant: Instant) -> str:

@@ -109,13 +109,17 @@ class Fields:
 
     def choice(self, name: str, choices: Sequence[Choice], default: Choice) -> Choice:
         """One of some words."""
+        return self.word(name, choices) or default
+
+    def word(self, name: str, choices: Sequence[Choice]) -> Choice | None:
+        """One of some words, or None."""
         value = self.take(name)
         if value is None:
-            return default
+            return None
         if isinstance(value, str) and value in choices:
             return choices[choices.index(value)]
         self.error(name, f"must be one of {', '.join(choices)}")
-        return default
+        return None
 
     def flag(self, name: str, default: bool) -> bool:
         """True or false."""
@@ -136,6 +140,10 @@ class Fields:
             return value
         self.error(name, f"must be a whole number from {low} to {high}")
         return default
+
+    def optional_integer(self, name: str, low: int, high: int) -> int | None:
+        """The same, or None."""
+        return None if self.raw(name) is None else self.integer(name, low, high, low)
 
     def number(self, name: str, low: float, high: float, default: float) -> float:
         """A number within bounds."""

@@ -6,7 +6,7 @@ import msgspec
 
 from taskscheduler.api.schemas.fields import Fields
 from taskscheduler.api.schemas.schedule import read_schedule
-from taskscheduler.api.schemas.shapes import INSTANT, Schema, ref, request, whole
+from taskscheduler.api.schemas.shapes import ID, INSTANT, Schema, ref, request, whole
 from taskscheduler.domain.schedule import Schedule
 from taskscheduler.domain.values import Instant
 
@@ -15,12 +15,13 @@ FIRE_TIMES = 10
 
 
 class PreviewRequest(msgspec.Struct, frozen=True):
-    """Up to `count` fire times in after < t <= until. `after` None is now."""
+    """Up to `count` fire times in after < t <= until. `after` None is now; `task_id` is what `H` follows from."""
 
     schedule: Schedule
     count: int
     after: Instant | None
     until: Instant | None
+    task_id: str
 
 
 def read_preview(fields: Fields, now: Instant) -> PreviewRequest:
@@ -30,6 +31,7 @@ def read_preview(fields: Fields, now: Instant) -> PreviewRequest:
         fields.integer("count", 1, MOST_FIRE_TIMES, FIRE_TIMES),
         fields.instant("after"),
         fields.instant("until"),
+        fields.id("task_id") or "",
     )
     fields.end()
     return asked
@@ -42,6 +44,7 @@ COMPONENTS: dict[str, Schema] = {
             "count": whole(1, MOST_FIRE_TIMES, default=FIRE_TIMES),
             "after": {**INSTANT, "description": "Now by default."},
             "until": INSTANT,
+            "task_id": {**ID, "description": "The task whose `H` is meant; left out, one without an id."},
         },
         examples=[{"schedule": {"cron": "0 2 * * *", "timezone": "Europe/Berlin"}, "count": 3}],
     )

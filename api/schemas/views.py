@@ -52,12 +52,19 @@ _RUN: dict[str, Schema] = {
     "finished_at": nullable(INSTANT),
 }
 _RESULT: dict[str, Schema] = {"result": {**ANY, "description": "What the target returned, at most 64 KiB."}}
+_DST = response({}, {"gap": words("skip", "shift"), "fold": words("first", "last", "both")})
+_BOUNDS = {
+    "start_at": INSTANT,
+    "end_at": INSTANT,
+    "max_runs": {"type": "integer", "minimum": 1},
+    "jitter": DURATION_OUT,
+}
 _SCHEDULE: Schema = {
     "oneOf": [
-        response({"at": INSTANT}),
-        response({"delay": DURATION_OUT}),
-        response({"every": DURATION_OUT, "anchor": INSTANT}),
-        response({"cron": TEXT, "timezone": TEXT}),
+        response({"at": INSTANT}, _BOUNDS),
+        response({"delay": DURATION_OUT}, _BOUNDS),
+        response({"every": DURATION_OUT, "anchor": INSTANT}, _BOUNDS),
+        response({"cron": TEXT, "timezone": TEXT}, {"dst": _DST, "days": words("and", "or"), **_BOUNDS}),
         {"type": "null"},
     ],
     "description": "null: once, when it was made.",

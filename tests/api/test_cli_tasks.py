@@ -116,6 +116,22 @@ def test_watch_prints_a_line_each_for_people(stub: StubServer, cli: Run) -> None
     assert lines == ["2030-01-31T01:00:00.000Z run.queued.v1 t1 run_id=r\\x1b"]
 
 
+def test_bounds_go_with_a_schedule(stub: StubServer, cli: Run) -> None:
+    stub.on("POST /api/tasks", (201, {"id": "t"}))
+    bounds = ("--start-at", "2030-01-01T00:00:00Z", "--max-runs", "3", "--jitter", "5m")
+    code, _, _ = cli("task", "create", "t", "--every", "1h", *bounds, "--noop")
+    assert code == 0
+    assert stub.requests[-1][2]["schedule"] == {
+        "every": "1h",
+        "start_at": "2030-01-01T00:00:00Z",
+        "max_runs": 3,
+        "jitter": "5m",
+    }
+    code, _, err = cli("task", "create", "t", "--end-at", "2030-01-01T00:00:00Z", "--noop")
+    assert code == 2
+    assert "--end-at bound a schedule" in err
+
+
 def test_preview_shows_fire_times(stub: StubServer, cli: Run) -> None:
     fire = {"at": "2030-01-31T01:00:00.000Z", "local": "2030-01-31T02:00:00.000+01:00", "note": None}
     stub.on("POST /api/schedules/preview", (200, {"fire_times": [fire], "description": "", "warnings": []}))
@@ -124,4 +140,8 @@ def test_preview_shows_fire_times(stub: StubServer, cli: Run) -> None:
     assert json.loads(out)["fire_times"][0]["local"].startswith("2030-01-31T02:00:00")
     [body] = stub.bodies("POST /api/schedules/preview")
     assert body == {"schedule": {"cron": "0 2 * * *", "timezone": "Europe/Berlin"}, "count": 1}
+    chosen = ("--gap", "skip", "--fold", "last", "--days", "and", "--task-id", "t1")
+    assert cli("schedule", "preview", "--cron", "0 H 13 * FRI", *chosen)[0] == 0
+    schedule = {"cron": "0 H 13 * FRI", "dst": {"gap": "skip", "fold": "last"}, "days": "and"}
+    assert stub.bodies("POST /api/schedules/preview")[-1] == {"schedule": schedule, "count": 10, "task_id": "t1"}
     assert "02:00:00+01:00" in cli("schedule", "preview", "--every", "1h", "-o", "table")[1]

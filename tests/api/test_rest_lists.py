@@ -156,6 +156,30 @@ async def test_a_preview_shows_when_and_what_the_clocks_say(api: httpx.AsyncClie
     assert (await preview(api, schedule=new_york, count=1))[0]["local"] == "2030-01-01T00:00:00.000-05:00"
 
 
+async def test_a_preview_says_what_a_clock_change_did(api: httpx.AsyncClient) -> None:
+    nightly = {"cron": "30 2 * * *", "timezone": "Europe/Berlin"}
+    spring = {"count": 1, "after": "2030-03-30T12:00:00Z"}
+    [shifted] = await preview(api, schedule=nightly, **spring)
+    assert shifted == {
+        "at": "2030-03-31T01:00:00.000Z",
+        "local": "2030-03-31T03:00:00.000+02:00",
+        "note": "shifted: 02:30 does not exist",
+    }
+    [skipped] = await preview(api, schedule={**nightly, "dst": {"gap": "skip"}}, **spring)
+    assert skipped == {
+        "at": "2030-04-01T00:30:00.000Z",
+        "local": "2030-04-01T02:30:00.000+02:00",
+        "note": "skipped before: 02:30 on 2030-03-31 does not exist",
+    }
+    last = {**nightly, "dst": {"fold": "last"}}
+    [second] = await preview(api, schedule=last, count=1, after="2030-10-26T12:00:00Z")
+    assert second == {
+        "at": "2030-10-27T01:30:00.000Z",
+        "local": "2030-10-27T02:30:00.000+01:00",
+        "note": "02:30 comes twice: this is the second time, the other one is skipped",
+    }
+
+
 async def test_a_preview_is_after_exclusive_and_until_inclusive(api: httpx.AsyncClient) -> None:
     hourly = {"every": "1h", "anchor": "2030-01-01T00:00:00Z"}
     bounds = {"after": "2030-01-01T02:00:00Z", "until": "2030-01-01T04:00:00Z"}

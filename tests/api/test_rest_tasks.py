@@ -82,6 +82,22 @@ SCHEDULES: list[tuple[Any, Any, str]] = [
         {"cron": "0 30 2 * * *", "timezone": "Europe/Berlin"},
         "2030-01-01T01:30:00.000Z",
     ),
+    (
+        {"cron": "0 12 13 * FRI", "dst": {"gap": "skip", "fold": "last"}, "days": "and"},
+        {"cron": "0 12 13 * FRI", "timezone": "UTC", "dst": {"gap": "skip", "fold": "last"}, "days": "and"},
+        "2030-09-13T12:00:00.000Z",
+    ),
+    (
+        {"cron": "0 0 LW * *", "dst": {"fold": "both"}, "days": None},
+        {"cron": "0 0 LW * *", "timezone": "UTC", "dst": {"fold": "both"}},
+        "2030-01-31T00:00:00.000Z",
+    ),
+    ({"cron": "@every 1m30s"}, {"every": "PT1M30S", "anchor": "2030-01-01T00:00:00.000Z"}, "2030-01-01T00:01:30.000Z"),
+    (
+        {"cron": "CRON_TZ=Asia/Tokyo 0 0 12 ? 1 MON#1 2031"},
+        {"cron": "0 0 12 ? 1 MON#1 2031", "timezone": "Asia/Tokyo"},
+        "2031-01-06T03:00:00.000Z",
+    ),
     ({"at": "2030-01-01T02:00:00+01:00"}, {"at": "2030-01-01T01:00:00.000Z"}, "2030-01-01T01:00:00.000Z"),
 ]
 
@@ -92,6 +108,84 @@ async def test_every_kind_of_schedule_is_taken(api: httpx.AsyncClient) -> None:
         assert (task["schedule"], task["next_fire_at"]) == (shown, next_fire)
         again = await api.patch(f"/api/tasks/{task['id']}", json={"schedule": task["schedule"]})
         assert (again.json()["next_fire_at"], again.json()["revision"] <= 2) == (next_fire, True)
+
+
+async def test_h_follows_from_the_id_and_stays(api: httpx.AsyncClient) -> None:
+    spread = {"cron": "H H(0-5) * * *", "timezone": "UTC"}
+    firsts = set()
+    for number in range(20):
+        task = await create(api, id=f"spread-{number}", schedule=spread)
+        assert task["schedule"] == spread
+        firsts.add(task["next_fire_at"])
+        asked = {"schedule": spread, "count": 1, "task_id": f"spread-{number}"}
+        shown = (await api.post("/api/schedules/preview", json=asked)).json()["fire_times"]
+        assert [fire["at"] for fire in shown] == [task["next_fire_at"]]
+        moved = await api.patch(f"/api/tasks/spread-{number}", json={"schedule": {"delay": "1d"}})
+        assert moved.json()["next_fire_at"] != task["next_fire_at"]
+        back = await api.patch(f"/api/tasks/spread-{number}", json={"schedule": spread})
+        assert back.json()["next_fire_at"] == task["next_fire_at"]
+    assert len(firsts) > 15
+    assert all(at < "2030-01-01T06" for at in firsts)
+
+
+@pytest.mark.parametrize("expression", ["0 0 0 30 H(2-2) ?", "0 0 0 1 H ? 2029"])
+async def test_an_h_that_never_fires_is_refused(api: httpx.AsyncClient, expression: str) -> None:
+    body = {"name": "t", "schedule": {"cron": expression}, "target": {"type": "noop"}}
+    await create(api, id="other")
+    for response in (
+        await api.post("/api/tasks", json=body),
+        await api.patch("/api/tasks/other", json={"schedule": body["schedule"]}),
+        await api.post("/api/schedules/preview", json={"schedule": body["schedule"]}),
+    ):
+        assert response.status_code == 422, response.text
+        [error] = response.json()["errors"]
+        assert error["pointer"] == "/schedule/cron"
+        assert "never fires" in error["detail"]
+
+
+async def test_bounds_come_back_as_given_and_hold(api: httpx.AsyncClient) -> None:
+    bounds = {
+        "start_at": "2030-01-02T00:00:00.000Z",
+        "end_at": "2030-01-02T03:30:00.000Z",
+        "max_runs": 3,
+        "jitter": "PT5M",
+    }
+    task = await create(api, id="bounded", schedule={"cron": "0 * * * *", "timezone": "UTC", **bounds})
+    assert task["schedule"] == {"cron": "0 * * * *", "timezone": "UTC", **bounds}
+    asked = {"schedule": task["schedule"], "task_id": "bounded"}
+    fires = [fire["at"] for fire in (await api.post("/api/schedules/preview", json=asked)).json()["fire_times"]]
+    assert [fire[:14] for fire in fires] == ["2030-01-02T00:", "2030-01-02T01:", "2030-01-02T02:"]
+    assert fires[0] == task["next_fire_at"]
+    assert all(fire[14:16] < "05" for fire in fires)
+    once = await create(api, schedule={"delay": "1h", "jitter": "1h"})
+    assert once["schedule"] == {"delay": "PT1H", "jitter": "PT1H"}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "field"),
+    [
+        ({"start_at": "2031-01-01T00:00:00Z", "end_at": "2030-06-01T00:00:00Z"}, "end_at"),
+        ({"end_at": "2029-01-01T00:00:00Z"}, "end_at"),
+        ({"end_at": "2030-01-01T00:00:01Z"}, "end_at"),
+        ({"start_at": "tomorrow"}, "start_at"),
+        ({"max_runs": 0}, "max_runs"),
+        ({"max_runs": 1.5}, "max_runs"),
+        ({"max_runs": 10**10}, "max_runs"),
+        ({"jitter": "-1s"}, "jitter"),
+        ({"jitter": True}, "jitter"),
+    ],
+)
+async def test_bad_bounds_are_refused(api: httpx.AsyncClient, bounds: dict[str, Any], field: str) -> None:
+    await create(api, id="other")
+    schedule = {"cron": "0 0 1 1 *", **bounds}
+    for response in (
+        await api.post("/api/tasks", json={"name": "t", "schedule": schedule, "target": {"type": "noop"}}),
+        await api.patch("/api/tasks/other", json={"schedule": schedule}),
+        await api.post("/api/schedules/preview", json={"schedule": schedule}),
+    ):
+        assert response.status_code == 422, response.text
+        [error] = response.json()["errors"]
+        assert error["pointer"] == f"/schedule/{field}"
 
 
 async def test_targets_and_policies_come_back_as_given(api: httpx.AsyncClient) -> None:

@@ -4,12 +4,13 @@ import random
 from calendar import isleap
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskscheduler.domain.cron import compile_cron, load_zone
+from taskscheduler.domain.cron import Fold, Gap, compile_cron, load_zone
 from taskscheduler.domain.cron_parse import Fields, parse
 from taskscheduler.domain.zones import offsets
 
@@ -20,9 +21,11 @@ def instant(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp()) * 1000
 
 
-def fires(expression: str, zone: str, start: str, end: str) -> list[str]:
+def fires(
+    expression: str, zone: str, start: str, end: str, gap: Gap | None = None, fold: Fold | None = None
+) -> list[str]:
     """Local fire times with their offset in start <= t < end, walking forwards; checked backwards and by count."""
-    cron, found = compile_cron(expression), []
+    cron, found = compile_cron(expression, gap, fold), list[int]()
     at: int | None = instant(start) - 1
     while (at := cron.next_after(at, zone)) is not None and at < instant(end):
         found.append(at)
@@ -120,6 +123,72 @@ def test_nights(expression: str, night: tuple[str, str, str], expected: str) -> 
     assert short(fires(expression, zone, start, end)) == expected
 
 
+TROLL_SPRING = ("Antarctica/Troll", "2026-03-28T12:00+00:00", "2026-03-29T06:00+02:00")
+TROLL_AUTUMN = ("Antarctica/Troll", "2026-10-24T12:00+02:00", "2026-10-25T06:00+00:00")
+DUBLIN_SPRING = ("Europe/Dublin", "2026-03-28T12:00+00:00", "2026-03-29T06:00+01:00")
+DUBLIN_AUTUMN = ("Europe/Dublin", "2026-10-24T12:00+01:00", "2026-10-25T06:00+00:00")
+# Pyongyang changed its rule: half an hour back at midnight in 2015, forward in 2018.
+PYONGYANG_2015 = ("Asia/Pyongyang", "2015-08-14T12:00+09:00", "2015-08-15T12:00+08:30")
+PYONGYANG_2018 = ("Asia/Pyongyang", "2018-05-04T12:00+08:30", "2018-05-05T12:00+09:00")
+
+CHOSEN: list[tuple[str, tuple[str, str, str], Gap | None, Fold | None, str]] = [
+    # Berlin.
+    ("30 2 * * *", BERLIN_SPRING, "skip", None, ""),
+    ("30 2 * * *", BERLIN_SPRING, "shift", None, "29 03:00+2"),
+    ("*/30 2 * * *", BERLIN_SPRING, "shift", None, "29 03:00+2"),
+    ("*/30 * * * *", BERLIN_SPRING, "shift", None, ("28 23:30+1, 29 00:00+1, 29 00:30+1, 29 01:00+1, 29 01:30+1, "
+     "29 03:00+2, 29 03:30+2, 29 04:00+2, 29 04:30+2, 29 05:00+2")),
+    ("30 * * * *", BERLIN_SPRING, "shift", None, ("28 23:30+1, 29 00:30+1, 29 01:30+1, 29 03:00+2, "
+     "29 03:30+2, 29 04:30+2")),
+    ("15,45 2-3 * * *", BERLIN_SPRING, "skip", None, "29 03:15+2, 29 03:45+2"),
+    ("0 3 * * *", BERLIN_SPRING, "skip", None, "29 03:00+2"),
+    ("30 2 * * *", BERLIN_AUTUMN, None, "first", "25 02:30+2"),
+    ("30 2 * * *", BERLIN_AUTUMN, None, "last", "25 02:30+1"),
+    ("30 2 * * *", BERLIN_AUTUMN, None, "both", "25 02:30+2, 25 02:30+1"),
+    ("0 2,3 * * *", BERLIN_AUTUMN, None, "last", "25 02:00+1, 25 03:00+1"),
+    ("*/30 2 * * *", BERLIN_AUTUMN, None, "first", "25 02:00+2, 25 02:30+2"),
+    ("*/30 2 * * *", BERLIN_AUTUMN, None, "last", "25 02:00+1, 25 02:30+1"),
+    ("0 * * * *", BERLIN_AUTUMN, None, "last", "25 00:00+2, 25 01:00+2, 25 02:00+1, 25 03:00+1, 25 04:00+1"),
+    # Lord Howe, half an hour.
+    ("15 2 * * *", LORD_HOWE_SPRING, "skip", None, ""),
+    ("*/15 2 * * *", LORD_HOWE_SPRING, "shift", None, "04 02:30+11, 04 02:45+11"),
+    ("45 1 * * *", LORD_HOWE_AUTUMN, None, "last", "05 01:45+10:30"),
+    ("45 1 * * *", LORD_HOWE_AUTUMN, None, "both", "05 01:45+11, 05 01:45+10:30"),
+    # Cairo, midnight.
+    ("0 0 * * *", CAIRO_SPRING, "skip", None, "23 00:00+2, 25 00:00+3"),
+    ("30 23 * * *", CAIRO_AUTUMN, None, "last", "29 23:30+2, 30 23:30+2"),
+    ("30 23 * * *", CAIRO_AUTUMN, None, "both", "29 23:30+3, 29 23:30+2, 30 23:30+2"),
+    # Apia, a whole day.
+    ("0 12 * * *", APIA, "skip", None, "29 12:00-10, 31 12:00+14"),
+    ("0 */12 * * *", APIA, "shift", None, "29 00:00-10, 29 12:00-10, 31 00:00+14, 31 12:00+14, 01 00:00+14"),
+    ("30 */12 30 12 *", APIA, "shift", None, "31 00:00+14"),
+    # Troll, two hours.
+    ("30 1,2 * * *", TROLL_SPRING, None, None, "29 03:00+2"),
+    ("0 1-4 * * *", TROLL_SPRING, "skip", None, "29 03:00+2, 29 04:00+2"),
+    ("30 1,2 * * *", TROLL_AUTUMN, None, None, "25 01:30+2, 25 02:30+2"),
+    ("30 1,2 * * *", TROLL_AUTUMN, None, "last", "25 01:30+0, 25 02:30+0"),
+    ("30 1,2 * * *", TROLL_AUTUMN, None, "both", "25 01:30+2, 25 02:30+2, 25 01:30+0, 25 02:30+0"),
+    # Dublin, whose winter is the one that saves daylight.
+    ("30 1 * * *", DUBLIN_SPRING, None, None, "29 02:00+1"),
+    ("30 1 * * *", DUBLIN_SPRING, "skip", None, ""),
+    ("30 1 * * *", DUBLIN_AUTUMN, None, None, "25 01:30+1"),
+    ("30 1 * * *", DUBLIN_AUTUMN, None, "last", "25 01:30+0"),
+    # Pyongyang.
+    ("45 23 * * *", PYONGYANG_2015, None, None, "14 23:45+9"),
+    ("45 23 * * *", PYONGYANG_2015, None, "last", "14 23:45+8:30"),
+    ("45 23 * * *", PYONGYANG_2018, None, None, "05 00:00+9"),
+    ("*/15 23 * * *", PYONGYANG_2018, None, None, "04 23:00+8:30, 04 23:15+8:30"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("expression", "night", "gap", "fold", "expected"), CHOSEN)
+def test_as_chosen(
+    expression: str, night: tuple[str, str, str], gap: Gap | None, fold: Fold | None, expected: str
+) -> None:
+    zone, start, end = night
+    assert short(fires(expression, zone, start, end, gap, fold)) == expected
+
+
 def test_strictly_after_the_shifted_fire() -> None:
     cron, shifted = compile_cron("30 2 * * *"), instant("2026-03-29T03:00+02:00")
     assert cron.next_after(shifted - 1, "Europe/Berlin") == shifted
@@ -131,35 +200,42 @@ def test_strictly_after_the_shifted_fire() -> None:
 
 
 def matches(fields: Fields, local: datetime) -> bool:
-    by_month = local.day in fields.days_of_month
-    by_week = local.isoweekday() % 7 in fields.days_of_week
+    by_month = local.day in fields.days.of_month
+    by_week = local.isoweekday() % 7 in fields.days.of_week
     return (
         local.second in fields.seconds
         and local.minute in fields.minutes
         and local.hour in fields.hours
         and local.month in fields.months
-        and (by_month or by_week if fields.either_day else by_month and by_week)
+        and (by_month or by_week if fields.days.either else by_month and by_week)
     )
 
 
-def oracle(expression: str, zone: str, start: int, end: int) -> list[int]:
+def comings(local: datetime, info: ZoneInfo) -> list[int]:
+    """The instants (epoch seconds) at which clocks show that local time, in order."""
+    found = [int(local.replace(tzinfo=info, fold=fold).timestamp()) for fold in (0, 1)]
+    return sorted({at for at in found if datetime.fromtimestamp(at, info).replace(tzinfo=None) == local})
+
+
+def oracle(
+    expression: str, zone: str, start: int, end: int, gap: Gap | None = None, fold: Fold | None = None
+) -> list[int]:
     """Fire times in start <= t < end (epoch seconds, whole minutes), minute by minute from the contract's words."""
     info, fields = load_zone(zone), parse(expression)
-    found = set()
-    if not fields.fixed_time:
-        for at in range(start, end, 60):
-            if matches(fields, datetime.fromtimestamp(at, info)):
-                found.add(at)
-        return sorted(found)
+    gap = gap or ("shift" if fields.fixed_time else "skip")
+    fold = fold or ("first" if fields.fixed_time else "both")
+    found: set[int] = set()
     local = datetime.fromtimestamp(start, UTC).replace(tzinfo=None) - timedelta(days=2)
     while local < datetime.fromtimestamp(end, UTC).replace(tzinfo=None) + timedelta(days=2):
         if matches(fields, local):
-            resolved = local
-            while (
-                datetime.fromtimestamp(resolved.replace(tzinfo=info).timestamp(), info).replace(tzinfo=None) != resolved
-            ):
-                resolved += MINUTE
-            found.add(int(resolved.replace(tzinfo=info, fold=0).timestamp()))
+            instants = comings(local, info)
+            if instants:
+                found.update({"first": instants[:1], "last": instants[-1:], "both": instants}[fold])
+            elif gap == "shift":
+                after = local
+                while not (instants := comings(after, info)):
+                    after += MINUTE
+                found.add(instants[0])
         local += MINUTE
     return sorted(at for at in found if start <= at < end)
 
@@ -186,20 +262,30 @@ CHANGES = changes()
 MINUTES = st.sampled_from(["0", "30", "15,45", "*/20", "*", "0-59/7", "59", "1-5", "*/59"])
 HOURS = st.sampled_from(["0", "1", "2", "3", "*", "*/2", "0-3", "1/2", "23", "22-23,0", "*/5"])
 DAYS = st.sampled_from(["*", "*", "1", "29-31", "*/2", "25"])
+GAPS: st.SearchStrategy[Gap | None] = st.sampled_from([None, "skip", "shift"])
+FOLDS: st.SearchStrategy[Fold | None] = st.sampled_from([None, "first", "last", "both"])
 WEEKDAYS = st.sampled_from(["*", "*", "SUN", "MON-FRI", "6,7", "*/3"])
 
 
 @settings(deadline=None)
-@given(st.data(), st.sampled_from(CHANGES), MINUTES, HOURS, DAYS, WEEKDAYS, st.booleans())
+@given(st.data(), st.sampled_from(CHANGES), MINUTES, HOURS, DAYS, WEEKDAYS, st.booleans(), GAPS, FOLDS)
 def test_oracle(
-    data: st.DataObject, change: tuple[str, int], minute: str, hour: str, day: str, weekday: str, six: bool
+    data: st.DataObject,
+    change: tuple[str, int],
+    minute: str,
+    hour: str,
+    day: str,
+    weekday: str,
+    six: bool,
+    gap: Gap | None,
+    fold: Fold | None,
 ) -> None:
     zone, at = change
     expression = f"{'0 ' if six else ''}{minute} {hour} {day} * {weekday}"
     start = at - 60 * data.draw(st.integers(0, 1500), "minutes before the change")
     end = at + 60 * data.draw(st.integers(1, 1500), "minutes after the change")
-    expected = oracle(expression, zone, start, end)
-    cron = compile_cron(expression)
+    expected = oracle(expression, zone, start, end, gap, fold)
+    cron = compile_cron(expression, gap, fold)
     found, last = [], start * 1000 - 1
     while (fire := cron.next_after(last, zone)) is not None and fire < end * 1000:
         found.append(fire // 1000)
@@ -231,7 +317,7 @@ def test_far_fires(expression: str, zone: str) -> None:
     """Searches that leap over many changes land where short ones do, from either side."""
     cron, fields, found = compile_cron(expression), parse(expression), list[int]()
     for year in range(1980, 2050):
-        if (month_day := (fields.months[0], fields.days_of_month[0])) != (2, 29) or isleap(year):
+        if (month_day := (fields.months[0], fields.days.of_month[0])) != (2, 29) or isleap(year):
             noon = int(datetime(year, *month_day, 12, tzinfo=UTC).timestamp()) * 1000
             at: int | None = noon - 3 * 86_400_000
             while (at := cron.next_after(at, zone)) is not None and at < noon + 3 * 86_400_000:

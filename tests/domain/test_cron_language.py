@@ -1,11 +1,12 @@
 """The cron language: what is understood as what, and how everything else is refused."""
 
 import time
+from operator import attrgetter
 
 import pytest
 
 from taskscheduler.domain.cron import MAX_EXPRESSION, InvalidCron, compile_cron
-from taskscheduler.domain.cron_parse import parse
+from taskscheduler.domain.cron_parse import DayRule, parse
 
 START = 1_767_225_600_000  # Thursday, 2026-01-01T00:00Z
 
@@ -20,28 +21,50 @@ START = 1_767_225_600_000  # Thursday, 2026-01-01T00:00Z
         ("09,39,9 * * * *", "minutes", (9, 39)),
         ("5,10-12,*/30 * * * *", "minutes", (0, 5, 10, 11, 12, 30)),
         ("0 9-17 * * *", "hours", tuple(range(9, 18))),
-        ("0 0 31 * *", "days_of_month", (31,)),
+        ("0 0 31 * *", "days.of_month", (31,)),
         ("0 0 1 jan,Mar-MAY,12 *", "months", (1, 3, 4, 5, 12)),
         ("0 0 1 feb/5 *", "months", (2, 7, 12)),
-        ("0 0 * * 0", "days_of_week", (0,)),
-        ("0 0 * * 7", "days_of_week", (0,)),
-        ("0 0 * * 5-7", "days_of_week", (0, 5, 6)),
-        ("0 0 * * 0-7", "days_of_week", tuple(range(7))),
-        ("0 0 * * 1/2", "days_of_week", (1, 3, 5)),
-        ("0 0 * * 7/2", "days_of_week", (0,)),
-        ("0 0 * * */7", "days_of_week", (0,)),
-        ("0 0 * * Mon-fri", "days_of_week", (1, 2, 3, 4, 5)),
-        ("0 0 * * FRI-SUN", "days_of_week", (0, 5, 6)),
-        ("0 0 * * SUN-TUE", "days_of_week", (0, 1, 2)),
+        ("0 0 * * 0", "days.of_week", (0,)),
+        ("0 0 * * 7", "days.of_week", (0,)),
+        ("0 0 * * 5-7", "days.of_week", (0, 5, 6)),
+        ("0 0 * * 0-7", "days.of_week", tuple(range(7))),
+        ("0 0 * * 1/2", "days.of_week", (1, 3, 5)),
+        ("0 0 * * 7/2", "days.of_week", (0,)),
+        ("0 0 * * */7", "days.of_week", (0,)),
+        ("0 0 * * Mon-fri", "days.of_week", (1, 2, 3, 4, 5)),
+        ("0 0 * * FRI-SUN", "days.of_week", (0, 5, 6)),
+        ("0 0 * * SUN-TUE", "days.of_week", (0, 1, 2)),
         ("*/20 * * * * *", "seconds", (0, 20, 40)),
         ("7 8 9 * * *", "minutes", (8,)),
         ("7 8 9 * * *", "hours", (9,)),
         ("7 8 9 * *", "seconds", (0,)),
+        ("0 22-4 * * *", "hours", (0, 1, 2, 3, 4, 22, 23)),
+        ("0 22-4/2 * * *", "hours", (0, 2, 4, 22)),
+        ("50-10/10 * * * *", "minutes", (0, 10, 50)),
+        ("0 0 30-2 * *", "days.of_month", (1, 2, 30, 31)),
+        ("0 0 1 NOV-FEB *", "months", (1, 2, 11, 12)),
+        ("0 0 1 11-3/2 *", "months", (1, 3, 11)),
+        ("0 0 * * FRI-MON", "days.of_week", (0, 1, 5, 6)),
+        ("0 0 * * 5-1/2", "days.of_week", (0, 5)),
+        ("0 0 * * 5-0", "days.of_week", (0, 5, 6)),
+        ("0 0 * * 7-2", "days.of_week", (0, 1, 2)),
+        ("0 0 * * 6-7", "days.of_week", (0, 6)),
+        ("0 0 ? * MON", "days.of_month", tuple(range(1, 32))),
+        ("0 0 1 * ?", "days.of_week", tuple(range(7))),
+        ("0 0 L,L-3,5 * *", "days.before_last", (0, 3)),
+        ("0 0 L,L-3,5 * *", "days.of_month", (5,)),
+        ("0 0 lw,15W * *", "days.near", (0, 15)),
+        ("0 0 * * 5L,sunL,7L", "days.last_of_week", (5, 0, 0)),
+        ("0 0 * * MON#2,5#1,7#5", "days.nth_of_week", ((1, 2), (5, 1), (0, 5))),
+        ("0 0 0 1 1 * 2030", "years", (2030,)),
+        ("0 0 0 1 1 * 2030/50,1999-2000", "years", (1999, 2000, 2030, 2080, 2130, 2180)),
+        ("0 0 0 1 1 * *", "years", None),
+        ("0 0 0 1 1 *", "years", None),
         ("  7\t8   9 * *\t", "hours", (8,)),
     ],
 )
-def test_fields(expression: str, field: str, values: tuple[int, ...]) -> None:
-    assert getattr(parse(expression), field) == values
+def test_fields(expression: str, field: str, values: object) -> None:
+    assert attrgetter(field)(parse(expression)) == values
 
 
 @pytest.mark.parametrize(
@@ -69,10 +92,30 @@ def test_macros(macro: str, same: str) -> None:
         ("0 0 1 * */2", False),
         ("0 0 * * 1", False),
         ("0 0 0 1 * 1", False),
+        ("0 0 ? * 1", False),
+        ("0 0 1 * ?", False),
+        ("0 0 L * 1", True),
+        ("0 0 15W * MON#1", True),
+        ("0 0 0 1 * 1 2030", False),
     ],
 )
 def test_day_fields_combine(expression: str, either_day: bool) -> None:
-    assert parse(expression).either_day is either_day
+    assert parse(expression).days.either is either_day
+
+
+@pytest.mark.parametrize(
+    ("expression", "rule", "either_day"),
+    [
+        ("0 0 1 * 1", "and", False),
+        ("0 0 1 * 1", "or", True),
+        ("0 0 0 1 * 1", "or", True),
+        ("0 0 0 1 * 1 *", "or", True),
+        ("0 0 */2 * 1", "or", False),
+        ("0 0 ? * 1", "or", False),
+    ],
+)
+def test_days_as_asked(expression: str, rule: DayRule, either_day: bool) -> None:
+    assert parse(expression, rule).days.either is either_day
 
 
 @pytest.mark.parametrize(
@@ -144,24 +187,36 @@ REFUSED = {
     "0 0 30-31 FEB *": "no month it names has a day 30",
     "0 0 30 2 */2": "no month it names has a day 30",
     "0 0 0 30 2 1": "no month it names has a day 30",
-    "0 0 ? * 1": "day of month: ? is not supported yet",
-    "0 0 L * *": "day of month: L is not supported yet",
-    "0 0 L-3 * *": "day of month: L-3 is not supported yet",
-    "0 0 15W * *": "day of month: 15W is not supported yet",
-    "0 0 lw * *": "day of month: LW is not supported yet",
-    "0 0 * * 5L": "day of week: 5L is not supported yet",
-    "0 0 * * MON#2": "day of week: MON#2 is not supported yet",
-    "H * * * *": "minute: H is not supported yet",
-    "H/15 * * * *": "minute: H/15 is not supported yet",
-    "H(0-29)/10 * * * *": "minute: H(0-29)/10 is not supported yet",
-    "0 0 0 1 1 * 2030": "a year field is not supported yet",
-    "0 22-2 * * *": "hour: the range 22-2 runs backwards, which is not supported yet; "
-    "write its two halves as a list, such as 22-23,0-2",
-    "0 0 * nov-feb *": "month: the range NOV-FEB runs backwards, which is not supported yet",
-    "@reboot": "@reboot is not supported yet",
-    "@every 5m": "@every is not supported yet",
-    "CRON_TZ=UTC * * * * *": "CRON_TZ= and TZ= are not supported yet",
-    "TZ=Europe/Berlin 0 2 * * *": "CRON_TZ= and TZ= are not supported yet",
+    "@reboot": "@reboot names no time; leave the schedule out",
+    "@every 5m": "@every is an interval: write it as @every 90s",
+    "CRON_TZ=UTC * * * * *": "second: CRON_TZ=UTC is not understood",
+    "? * * * *": "minute: ? is not understood",
+    "0 0 1,? * *": "day of month: ? is not understood",
+    "0 0 L-31 * *": "day of month: L-31 is outside L-0 to L-30",
+    "0 0 L-3W * *": "day of month: L-3W is not understood; write L, L-3 or LW",
+    "0 0 LL * *": "day of month: LL is not understood",
+    "0 0 32W * *": "day of month: 32 is outside 1-31",
+    "0 0 0W * *": "day of month: 0 is outside 1-31",
+    "0 0 1-5W * *": "day of month: 5W is not understood",
+    "0 0 5L * *": "day of month: 5L is not understood",
+    "0 0 * * L": "L alone means Saturday here and Sunday there; write SAT, SUN or 5L",
+    "0 0 * * 8L": "day of week: 8 is outside 0-7",
+    "0 0 * * XXXL": "day of week: XXX is not understood",
+    "0 0 * * XXX#1": "day of week: XXX is not understood",
+    "0 0 * * MON#0": "day of week: MON#0 counts from 1 to 5; write MON#1 or, for the last one, 1L",
+    "0 0 * * MON#6": "day of week: MON#6 counts from 1 to 5",
+    "0 0 * * MON#": "day of week: MON# is not understood",
+    "0 0 * * 15W": "day of week: 15W is not understood",
+    "0 0 0 1 1 * 2030-2026": "year: the range 2030-2026 runs backwards; write 2026-2030",
+    "0 0 0 1 1 * 1969": "year: 1969 is outside 1970-2199",
+    "0 0 0 1 1 * L": "year: L is not understood",
+    "0 0 0 29 2 * 2031": "it never fires: no date matches",
+    "0 0 0 29 2 * 2100": "it never fires: no date matches",
+    "0 0 0 31W 4,6,9,11 ?": "it never fires: no date matches",
+    "0 0 0 L-30 2,4 ?": "it never fires: no date matches",
+    "0 0 0 1-14 * MON#3": "it never fires: no date matches",
+    "0 0 0 LW * SAT,SUN": "it never fires: no date matches",
+    "0 0 0 1-20 * 5L": "it never fires: no date matches",
     "R * * * *": "minute: R is not understood",
 }
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from taskscheduler.domain import events as ev
-from taskscheduler.domain.schedule import OneTime, Schedule, next_after
+from taskscheduler.domain.schedule import Schedule, first_fire, next_after, nominal_of
 from taskscheduler.domain.state import Task
 
 
 def fire_times(schedule: Schedule, since: int, until: int) -> list[int]:
-    """The fire times of a schedule in since < t <= until, by walking through them."""
+    """The nominal times that a schedule fires for in since < t <= until, by walking through them."""
     found: list[int] = []
     at = next_after(schedule, since)
     while at is not None and at <= until:
-        found.append(at)
+        found.append(nominal_of(schedule, at))
         at = next_after(schedule, at)
     return found
 
@@ -24,7 +26,7 @@ class Ledger:
         self.schedule: Schedule | None = None
         self.seen_until = 0
         self.open: set[int] = set()
-        self.fired = self.skipped = 0
+        self.fired = self.skipped = self.runs = 0
 
     def record(self, events: tuple[ev.Event, ...]) -> None:
         """Take in the events of an accepted decision."""
@@ -43,6 +45,7 @@ class Ledger:
                     self.fired += 1
                     if event.nominal_at is not None:
                         self._settle([event.nominal_at])
+                        self.runs += 1
                 case ev.FiresSkipped():
                     self.skipped += event.count
                     last = event.nominal_at if event.nominal_until is None else event.nominal_until
@@ -51,6 +54,8 @@ class Ledger:
                     self._settle(times)
                 case _:
                     pass
+        if self.schedule is not None and self.runs == self.schedule.max_runs:
+            self._end()
 
     def check(self, task: Task, now: int) -> None:
         """What has come by now is settled, but for what the state still owes."""
@@ -59,17 +64,18 @@ class Ledger:
             assert (task.counts.fired, task.counts.skipped) == (self.fired, self.skipped)
         owed: set[int] = set()
         if task.backlog is not None:
-            owed.update(self._between(task.backlog.next, task.backlog.until - 1))
+            owed.update(self._due(task.backlog.next, task.backlog.until - 1))
         if task.next_fire is not None and task.next_fire <= now:
-            owed.update(self._between(task.next_fire, now))
+            owed.update(self._due(task.next_fire, now))
         vanished, twice = self.open - owed, owed - self.open
         assert not vanished, f"neither settled nor owed: {sorted(vanished)}"
         assert not twice, f"settled and owed: {sorted(twice)}"
 
     def _begin(self, schedule: Schedule, at: int) -> None:
-        self.schedule, self.seen_until = schedule, at
-        if isinstance(schedule, OneTime):
-            self.seen_until = schedule.at - 1
+        self.schedule, self.seen_until, self.runs = schedule, at, 0
+        first = first_fire(schedule, at)
+        if first is not None:
+            self.seen_until = first - 1
             self._come(at)
 
     def _come(self, now: int) -> None:
@@ -88,4 +94,9 @@ class Ledger:
 
     def _between(self, first: int, last: int) -> list[int]:
         assert self.schedule is not None
-        return [first, *fire_times(self.schedule, first, last)]
+        return [first, *fire_times(replace(self.schedule, jitter=0), first, last)]
+
+    def _due(self, first: int, until: int) -> list[int]:
+        """The nominal times that are due from the fire time `first` on."""
+        assert self.schedule is not None
+        return [nominal_of(self.schedule, first), *fire_times(self.schedule, first, until)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch, NoopTarget, QueueTarget
 from taskscheduler.domain.events import Error
@@ -51,11 +53,28 @@ def schedule(dice: Dice, now: int) -> Schedule:
             return Every(every=(25 * SECOND, 2 * MINUTE)[dice.pick(2)], anchor=0)
 
 
+def bounded(dice: Dice, now: int) -> Schedule:
+    """Half of them carry bounds."""
+    of = schedule(dice, now)
+    if dice.chance(2):
+        return of
+    jitter = (0, 10 * SECOND, HOUR, 30 * DAY)[dice.pick(4)]
+    if isinstance(of, OneTime):
+        return replace(of, jitter=jitter)
+    return replace(
+        of,
+        start_at=now + dice.pick(2 * HOUR) if dice.chance(3) else None,
+        end_at=now + DAY + dice.pick(5 * DAY) if dice.chance(3) else None,
+        max_runs=1 + dice.pick(4) if dice.chance(3) else None,
+        jitter=jitter,
+    )
+
+
 def definition(dice: Dice, now: int) -> Definition:
     policies = ("all", "all", "latest", "none")
     return Definition(
         name="t",
-        schedule=schedule(dice, now),
+        schedule=bounded(dice, now),
         target=QueueTarget(f"q{dice.pick(2)}", f"k{dice.pick(2)}") if dice.chance(2) else NoopTarget(),
         retry=Retry(
             max_attempts=1 + dice.pick(4),
