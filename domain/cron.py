@@ -40,12 +40,15 @@ class Cron:
         """The first fire time strictly after `instant`, or None if there is none before the year 2200."""
         times, segment_at = self.times, offsets(zone).segment
         at = max(instant // 1000 + 1, 0)
+        searched, match = 0, -1  # nothing matches from the one up to the other
         while at < _END:
             segment = segment_at(at)
             start, end, offset, before = segment
             if at == start and before < offset and self._shifts(segment):
                 return start * 1000
-            match = times.next_from(max(at + offset, self._floor(segment)))
+            local = max(at + offset, self._floor(segment))
+            if not searched <= local <= match:
+                searched, match = local, times.next_from(local)
             fire = match - offset
             if fire < self._stop(segment, fire, zone):
                 return fire * 1000 if fire < _END else None

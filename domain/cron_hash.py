@@ -32,8 +32,10 @@ def resolve_hash(expression: str, task_id: str) -> str:
 
 
 def _part(kind: Kind, part: str, task_id: str) -> str:
+    if kind is YEAR:
+        raise InvalidCron(f"year: {short(part)} is not understood; H goes into every other field")
     found = _HASHED.fullmatch(part)
-    if found is None or kind is YEAR:
+    if found is None:
         raise InvalidCron(f"{kind.name}: {short(part)} is not understood; write H, H({kind.low}-{kind.low + 5}) or H/2")
     low, high = kind.low, _DAYS_OF_EVERY_MONTH if kind is DAY_OF_MONTH else kind.last
     if found[1] is not None:

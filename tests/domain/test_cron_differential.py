@@ -4,12 +4,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from cronsim import CronSim
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from taskscheduler.domain.cron import InvalidCron, compile_cron, load_zone
+from taskscheduler.domain.cron_parse import DayRule
 from taskscheduler.domain.zones import offsets
 
 DEBIAN = [
@@ -81,6 +82,66 @@ def test_croniter_six_fields(fields: tuple[str, ...], second: str, instant: int,
     theirs = croniter(expression, start, second_at_beginning=True, day_or=False, max_years_between_matches=60)
     found = ours(expression, instant, zone)
     assert found == [int(theirs.get_next(float)) for _ in found]
+
+
+YEARLESS = st.tuples(
+    field(0, 59), field(0, 23), field(1, 28), st.just("*"), st.sampled_from(["MON", "1-5", "0,6", "*"])
+)
+
+
+@settings(deadline=None)
+@given(YEARLESS, st.integers(2001, 2037), INSTANTS, STEADY)
+def test_croniter_years(fields: tuple[str, ...], year: int, instant: int, zone: str) -> None:
+    expression = f"0 {' '.join(fields)} {year},{year + 1}"
+    start = datetime.fromtimestamp(instant + SINCE, load_zone(zone))
+    cron, at, found = compile_cron(expression), (instant + SINCE) * 1000, list[int]()
+    while len(found) < 5 and (fire := cron.next_after(at, zone)) is not None:
+        found.append(fire // 1000)
+        at = fire
+    theirs = croniter(expression, start, second_at_beginning=True, day_or=False, max_years_between_matches=60)
+    assert found == [int(theirs.get_next(float)) for _ in found]
+    if len(found) < 5:
+        with pytest.raises(CroniterBadDateError):
+            theirs.get_next(float)
+
+
+# Without steps: croniter's end where the range turns; here they go on, as in Quartz.
+WRAPPED = st.tuples(
+    st.sampled_from(["50-10", "0", "30"]),
+    st.sampled_from(["22-4", "12"]),
+    st.sampled_from(["*", "28-3"]),
+    st.sampled_from(["*", "NOV-FEB", "11-3"]),
+    st.sampled_from(["*", "FRI-MON", "5-1", "SAT-TUE"]),
+)
+
+
+@settings(deadline=None)
+@given(WRAPPED, st.sampled_from(["and", "or"]), INSTANTS)
+def test_croniter_wrap_around_and_days(fields: tuple[str, ...], days: DayRule, instant: int) -> None:
+    expression, start = " ".join(fields), datetime.fromtimestamp(instant, UTC)
+    theirs = croniter(expression, start, implement_cron_bug=days == "or", day_or=days == "or")
+    cron, at = compile_cron(expression, days=days), instant * 1000
+    for _ in range(5):
+        found = cron.next_after(at, "UTC")
+        assert found == int(theirs.get_next(float)) * 1000
+        at = found
+
+
+DAYS = st.tuples(
+    st.sampled_from(["0", "*/20"]),
+    st.sampled_from(["0", "3,15"]),
+    st.sampled_from(["*", "L", "LW", "15,L", "1,LW", "*/2"]),
+    st.sampled_from(["*", "2", "1-6"]),
+    st.sampled_from(["*", "5L", "0L,3", "MON#2", "3#5,SUN#1"]),
+)
+
+
+@settings(deadline=None)
+@given(DAYS, INSTANTS)
+def test_cronsim_days(fields: tuple[str, ...], instant: int) -> None:
+    theirs = CronSim(" ".join(fields), datetime.fromtimestamp(instant, UTC))
+    found = ours(" ".join(fields), instant, "UTC")
+    assert found == [int(next(theirs).timestamp()) for _ in found]
 
 
 def changes(names: str) -> list[tuple[str, int]]:

@@ -3,10 +3,11 @@
 import time
 from itertools import pairwise
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from taskscheduler.domain.cron import Cron, InvalidCron, compile_cron
+from taskscheduler.domain.cron import Cron, Fold, Gap, InvalidCron, compile_cron
 
 YEAR_2200 = 7_258_118_400_000
 DAY = 86_400_000
@@ -23,8 +24,11 @@ def field(low: int, high: int, stars: int = 3) -> st.SearchStrategy[str]:
 
 
 def expressions() -> st.SearchStrategy[str]:
-    five = st.tuples(field(0, 59), field(0, 23), field(1, 31), field(1, 12), field(0, 7)).map(" ".join)
-    return st.one_of(five, st.tuples(field(0, 59), five).map(" ".join))
+    days = field(1, 31) | st.sampled_from(["L", "LW", "L-5", "1W", "31W", "28-2", "1,15W,L", "?"])
+    weekdays = field(0, 7) | st.sampled_from(["5L", "MON#5", "FRI-MON", "SUN#1,WEDL", "?"])
+    five = st.tuples(field(0, 59), field(0, 23), days, field(1, 12), weekdays).map(" ".join)
+    six = st.tuples(field(0, 59), five).map(" ".join)
+    return st.one_of(five, six, st.tuples(six, field(1970, 2199)).map(" ".join))
 
 
 ZONES = st.sampled_from(
@@ -38,21 +42,23 @@ ZONES = st.sampled_from(
         "Asia/Kathmandu",
     ]
 )
+GAPS: st.SearchStrategy[Gap | None] = st.sampled_from([None, "skip", "shift"])
+FOLDS: st.SearchStrategy[Fold | None] = st.sampled_from([None, "first", "last", "both"])
 INSTANTS = st.integers(-DAY, YEAR_2200 + DAY)
 
 
-def compiled(expression: str) -> Cron:
+def compiled(expression: str, gap: Gap | None = None, fold: Fold | None = None) -> Cron:
     try:
-        return compile_cron(expression)
+        return compile_cron(expression, gap, fold)
     except InvalidCron as refusal:
         assume("never fires" not in str(refusal))
         raise
 
 
 @settings(deadline=None)
-@given(expressions(), INSTANTS, ZONES)
-def test_next_and_prev(expression: str, instant: int, zone: str) -> None:
-    cron = compiled(expression)
+@given(expressions(), INSTANTS, ZONES, GAPS, FOLDS)
+def test_next_and_prev(expression: str, instant: int, zone: str, gap: Gap | None, fold: Fold | None) -> None:
+    cron = compiled(expression, gap, fold)
     fire, last = cron.next_after(instant, zone), cron.prev_before(instant, zone)
     if fire is not None:
         assert instant < fire < YEAR_2200
@@ -69,9 +75,11 @@ def test_next_and_prev(expression: str, instant: int, zone: str) -> None:
 
 
 @settings(deadline=None)
-@given(expressions(), INSTANTS, st.integers(0, 40), ZONES)
-def test_count_is_iteration(expression: str, instant: int, fires: int, zone: str) -> None:
-    cron, found, at = compiled(expression), [], instant - 1
+@given(expressions(), INSTANTS, st.integers(0, 40), ZONES, GAPS, FOLDS)
+def test_count_is_iteration(
+    expression: str, instant: int, fires: int, zone: str, gap: Gap | None, fold: Fold | None
+) -> None:
+    cron, found, at = compiled(expression, gap, fold), list[int](), instant - 1
     while len(found) <= fires and (fire := cron.next_after(at, zone)) is not None:
         found.append(fire)
         at = fire
@@ -122,6 +130,30 @@ def test_milliseconds() -> None:
     assert [minutely.prev_before(at, "UTC") for at in (119_999, 120_000, 120_001)] == [60_000, 60_000, 120_000]
     assert [minutely.count(60_000, end, "UTC") for end in (60_000, 60_001, 120_000, 120_001)] == [0, 1, 1, 2]
     assert [minutely.count(start, 120_000, "UTC") for start in (59_999, 60_000, 60_001)] == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "0 0 0 29 2 MON",
+        "0 0 0 29 2 MON#5",
+        "0 0 0 LW 2 SAT-MON 2180-2199",
+        "0 0 0 29W 2 ? 2196",
+        "59 59 23 31 12 ? 2199",
+        "* * * * * *",
+        "30 2 29 3 *",
+    ],
+)
+def test_no_next_time_takes_a_millisecond(expression: str) -> None:
+    cron, took = compile_cron(expression), list[float]()
+    for zone in ("Europe/Berlin", "Pacific/Apia", "Asia/Tokyo"):
+        cron.next_after(0, zone)
+        for instant in range(0, 7_000_000_000_000, 350_000_000_000):
+            began = time.process_time_ns()
+            cron.next_after(instant, zone)
+            cron.next_after(instant, zone)
+            took.append((time.process_time_ns() - began) / 2e6)
+    assert sorted(took)[len(took) // 2] < 1
 
 
 def test_a_year_of_seconds_is_counted_at_once() -> None:

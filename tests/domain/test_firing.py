@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+
 import pytest
 
 from taskscheduler.domain import errors
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.definition import CatchUp
+from taskscheduler.domain.definition import CatchUp, DefinitionPatch
 from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, as_made
 from tests.domain.scenario import DAY, HOUR, HOURLY, MINUTE, START, at, created, define, every, given, one_time
@@ -48,6 +51,26 @@ def test_a_fire_makes_a_run(schedule: Schedule, first: str, following: str) -> N
     fired.then(f"queued schedule {first}", f"next {following}").wakes(following).status("running")
     assert fired.run.nominal_at == at(first)
     assert (fired.run.status, fired.run.available_at) == ("queued", at(first))
+
+
+def test_a_cron_whose_year_is_over_ends() -> None:
+    day = datetime.fromtimestamp(START / 1000, UTC)
+    twice = created(Cron(f"0 0 1,2 {day.day} {day.month} ? {day.year}")).then("created, next 1:00")
+    twice.wake("1:00").then("queued schedule 1:00", "next 2:00").claim().complete()
+    twice.wake("2:00").then("queued schedule 2:00", "next -").claim().complete()
+    twice.status("completed").wakes(None)
+
+
+def test_h_is_resolved_when_the_schedule_is_given_and_kept() -> None:
+    made = created(Cron("H H(3-4) * * *", "Europe/Berlin"))
+    assert made.task.definition is not None
+    schedule = made.task.definition.schedule
+    assert isinstance(schedule, Cron)
+    assert schedule.cron == "H H(3-4) * * *"
+    assert schedule.resolved is not None
+    assert re.fullmatch(r"[0-5]?[0-9] [34] \* \* \*", schedule.resolved)
+    made.when(msg.Update(DefinitionPatch(schedule=Cron("H H(3-4) * * *", "Europe/Berlin")))).then()
+    created(Cron("0 0 31 H(2-2) *")).refused(errors.Invalid)
 
 
 def test_nothing_happens_before_it_is_due() -> None:

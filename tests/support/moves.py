@@ -49,6 +49,8 @@ def schedule(dice: Dice, now: int) -> Schedule:
             return Cron("*/20 * * * *")
         case 6:
             return Cron("30 1-3 * * *", "Europe/Berlin")
+        case 7:
+            return Cron("H/20 * L,1-31 * ?", "Europe/Berlin", gap="shift", fold="last")
         case _:
             return Every(every=(25 * SECOND, 2 * MINUTE)[dice.pick(2)], anchor=0)
 
