@@ -28,6 +28,7 @@ def preview(
     with common.client() as client:
         found = client.preview(schedule, count, after=instant(after, "--after"), until=instant(until, "--until"))
     if format_of(common.output) == "table":
+        say(found.description)
         for warning in found.warnings:
             say(f"warning: {cell(warning)}")
         show_all(found.fire_times, FIRE_TIMES, "table")
