@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, assert_never
 
@@ -13,6 +14,9 @@ from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND, Millis
 
 _OPTIONS = Options(use_24hour_time_format=True, locale_code="en_US")
 _UNITS = (("day", DAY), ("hour", HOUR), ("minute", MINUTE))
+_LOST = re.compile(r"(?=.*,).*(#|[LW](,|-|$))")
+"""A list with such a word in it, of which the library tells only a part."""
+
 _MACROS = {
     "@yearly": "At 00:00, on day 1 of January",
     "@annually": "At 00:00, on day 1 of January",
@@ -53,14 +57,16 @@ def _cron(expression: str, days: str | None) -> str:
         # A step that is longer than the field names its first value alone, and the library says otherwise.
         if (step := fields[place].removeprefix("*/")).isdecimal() and int(step) >= size:
             fields[place] = "0"
+    day, weekday = fields[first + 2], fields[first + 4]
+    if _LOST.match(day) or _LOST.match(weekday):
+        return f"By the cron expression {text}"
     descriptor = ExpressionDescriptor(" ".join(fields), _OPTIONS)
     try:
         sentence = str(descriptor.get_full_description())
         day_of_week = str(descriptor.get_day_of_week_description())
     except Exception:  # it raises whatever comes up, for words that it does not know
         return f"By the cron expression {text}"
-    day, weekday = fields[first + 2], fields[first + 4]
-    if day in ("*", "?") or weekday in ("*", "?"):
+    if day in ("*", "?") or weekday in ("*", "?") or not day_of_week:
         return sentence
     # The library takes it for granted that either day will do.
     either = (

@@ -12,6 +12,8 @@ import httpx
 import pytest
 from cli_stub import Run
 from croniter import croniter
+from hypothesis import given
+from hypothesis import strategies as st
 
 from taskscheduler.api.schedule_warnings import warnings
 from taskscheduler.api.schedule_words import describe
@@ -54,6 +56,7 @@ async def preview(api: httpx.AsyncClient, **schedule: Any) -> dict[str, Any]:
         ({"cron": "30 4 1 * 1-5"}, "At 04:30, on day 1 of the month, or on Monday through Friday, in UTC."),
         ({"cron": "0 30 4 13 * 5"}, "At 04:30, on day 13 of the month, but only on Friday, in UTC."),
         ({"cron": "30 4 */2 * 5"}, "At 04:30, every 2 days, but only on Friday, in UTC."),
+        ({"cron": "30 4 13 * */1"}, "At 04:30, on day 13 of the month, in UTC."),
         ({"cron": "0 */90 * * * *"}, "Every hour, in UTC."),
         ({"at": "2030-01-31T08:00:00+01:00"}, "Once, at 07:00:00 UTC on 2030-01-31."),
         ({"at": "2030-01-31T08:00:00.250Z"}, "Once, at 08:00:00.250 UTC on 2030-01-31."),
@@ -72,6 +75,22 @@ async def test_a_schedule_as_a_sentence(api: httpx.AsyncClient, schedule: dict[s
     assert (await preview(api, **schedule))["description"] == sentence
 
 
+def _field(low: int, high: int) -> st.SearchStrategy[str]:
+    number = st.integers(low, high)
+    ranges = st.tuples(number, number).map(lambda both: f"{min(both)}-{max(both)}")
+    steps = st.tuples(st.just("*") | ranges, st.integers(1, high + 2)).map(lambda both: f"{both[0]}/{both[1]}")
+    return st.lists(st.just("*") | number.map(str) | ranges | steps, min_size=1, max_size=3).map(",".join)
+
+
+@given(st.tuples(*(_field(*bounds) for bounds in ((0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 7)))), st.booleans())
+def test_every_expression_has_one_sentence(fields: tuple[str, ...], seconds: bool) -> None:
+    sentence = describe(Cron(" ".join(fields if seconds else fields[1:])), {})
+    assert sentence[0].isupper()
+    assert sentence.endswith(", in UTC.")
+    assert sentence.count("only on") + sentence.count(", or on") <= 2, "one for the days, one for months in a list"
+    assert sentence.count(" or on ") <= 1
+
+
 def test_how_days_combine_may_be_chosen() -> None:
     assert (
         describe(Cron("30 4 13 * 5"), {"days": "and"})
@@ -80,8 +99,12 @@ def test_how_days_combine_may_be_chosen() -> None:
     assert describe(Cron("0 30 4 13 * 5"), {"days": "or"}) == "At 04:30, on day 13 of the month, or on Friday, in UTC."
 
 
-def test_what_no_words_are_known_for_is_shown_as_it_is() -> None:
-    assert describe(Cron("H 2 * * *"), {}) == "By the cron expression H 2 * * *, in UTC."
+@pytest.mark.parametrize("cron", ["H 2 * * *", "0 9 1W,15 * *", "0 9 31,L * *", "0 9 L-2,1 * *", "0 9 * * FRI#2,MON"])
+def test_what_no_words_are_known_for_is_shown_as_it_is(cron: str) -> None:
+    assert describe(Cron(cron), {}) == f"By the cron expression {cron}, in UTC."
+
+
+def test_what_cannot_be_read_before_it_is_filled_in_is_not_warned_of() -> None:
     assert warned("H 2 * * *") == []
 
 
