@@ -12,6 +12,7 @@ _VARIABLE = re.compile(r"""(?:"([^"]*)"|'([^']*)'|([^\s=]+))\s*=\s*(.*)""", re.S
 _MACRO = re.compile(r"(@\S+)(?:[ \t]+(.*))?", re.S)
 _FIELDS = re.compile(r"((?:\S+[ \t]+){4}\S+)(?:[ \t]+(.*))?", re.S)
 _WORD = re.compile(r"(\S+)(?:[ \t]+(.*))?", re.S)
+_COMMAND = re.compile(r"(?:\\.|[^%])*", re.S)
 _PERCENT = re.compile(r"(?<!\\)%")
 _LONE = re.compile("[\udc80-\udcff]")
 
@@ -43,10 +44,11 @@ def read_crontab(
 
 def command_and_stdin(text: str) -> tuple[str, str | None]:
     r"""What the shell runs, and what it reads: from the first `%` on, with `%` for newlines; `\%` is a percent sign."""
-    command, *lines = (part.replace("\\%", "%") for part in _PERCENT.split(text))
-    if not lines:
+    written = str(_COMMAND.findall(text)[0])
+    command = written.replace("\\%", "%")
+    if len(written) == len(text):
         return command, None
-    stdin = "\n".join(lines)
+    stdin = _PERCENT.sub("\n", text[len(written) + 1 :]).replace("\\%", "%")
     return command, stdin if not stdin or stdin.endswith("\n") else f"{stdin}\n"
 
 

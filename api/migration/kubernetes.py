@@ -162,10 +162,16 @@ def _schedule(spec: Manifest, options: Options) -> dict[str, Any]:
     if (match := _EVERY.fullmatch(text.strip())) is not None:
         return {"every": match[1]}
     fields = text.replace("?", "*").split()
-    if len(fields) == 5 and fields[2] != "*" and fields[4] != "*":
-        fields[2] = re.sub(r"(?<![^,])\*", "1-31", fields[2])
-        fields[4] = re.sub(r"(?<![^,])\*", "0-6", fields[4])
+    if len(fields) == 5:
+        fields[2], fields[4] = _days(fields[2]), _days(fields[4])
+        if "*" not in (fields[2], fields[4]):
+            fields[2], fields[4] = fields[2].replace("*", "1-31"), fields[4].replace("*", "0-6")
     return {"cron": " ".join(fields), "timezone": zone}
+
+
+def _days(field: str) -> str:
+    """A list that holds all days does not count as set either."""
+    return "*" if {"*", "*/1"} & set(field.split(",")) else field
 
 
 def _retry(job: Manifest, notes: list[str]) -> dict[str, Any]:

@@ -116,6 +116,9 @@ def test_what_debian_packages_install(package: str, text: str) -> None:
         (r"mail joe%100\% sure%", "mail joe", "100% sure\n"),
         (r"printf 'a\nb'", r"printf 'a\nb'", None),
         (r"date +\%F%\%", "date +%F", "%\n"),
+        # In the command a backslash that is escaped itself escapes nothing, as do_command.c has it.
+        (r"echo \\%in", r"echo \\", "in\n"),
+        ("echo \\", "echo \\", None),
     ],
 )
 def test_percent_signs(written: str, command: str, stdin: str | None) -> None:

@@ -166,6 +166,11 @@ def test_schedules(schedule: str, expected: dict[str, Any]) -> None:
         # Both are restricted, so either matches: a day field such as */10 counts as restricted there.
         ("0 0 */10 * 1", lambda day: day.day in (1, 11, 21, 31) or day.isoweekday() == 1),
         ("0 0 13 * */3", lambda day: day.day == 13 or day.isoweekday() % 7 in (0, 3, 6)),
+        # But */1 is all days, and so is a list with * in it: then the other field decides.
+        ("0 0 */1 * 1", lambda day: day.isoweekday() == 1),
+        ("0 0 13,* * 1", lambda day: day.isoweekday() == 1),
+        ("0 0 13 * */1", lambda day: day.day == 13),
+        ("0 0 5,*/20 * 1", lambda day: day.day in (1, 5, 21) or day.isoweekday() == 1),
         ("0 0 13 * 5", lambda day: day.day == 13 or day.isoweekday() == 5),
         ("0 0 */10 * ?", lambda day: day.day in (1, 11, 21, 31)),
         ("0 0 ? * 5", lambda day: day.isoweekday() == 5),
