@@ -136,7 +136,7 @@ def _in_a_gap(schedule: Cron, now: Instant) -> Iterator[str]:
             at = _EPOCH + timedelta(milliseconds=fire)
             yield (
                 f"{at:%H:%M} does not exist in {schedule.timezone} on {at:%Y-%m-%d}, when clocks go from {begin:%H:%M} "
-                f"to {end:%H:%M}: it fires at {end:%H:%M} that day. Choose a time outside of that hour or a zone "
+                f"to {end:%H:%M}: it fires at {end:%H:%M} that day. Choose a time outside of that gap, or a zone "
                 f"without clock changes, such as UTC, or say with dst what is to happen."
             )
             return
