@@ -34,7 +34,8 @@ def build() -> App:
     cluster = App(name="cluster", help="Run a whole cluster on this machine.")
     flink = App(name="flink", help="The job that keeps the timers of a cluster.")
     replay = App(name="replay", help="Hold what was made of the log against it, make it anew, take the log elsewhere.")
-    nouns = (task, schedule, cluster, flink, replay, config)
+    import_ = App(name="import", help="Make tasks of what other schedulers have: crontabs, CronJobs, beat schedules.")
+    nouns = (task, schedule, import_, cluster, flink, replay, config)
     for noun in nouns:
         app.command(noun)
     groups = {"": app, **{noun.name[0]: noun for noun in nouns}}
@@ -62,6 +63,11 @@ _COMMANDS = (
     ("task", "events", "history:events", "List what happened to a task."),
     ("task", "watch", "history:watch", "Show events as they happen, of one task or of all."),
     ("schedule", "preview", "schedules:preview", "Show when a schedule would fire."),
+    ("import", "crontab", "importing:crontab", "Make tasks of the lines of a crontab."),
+    ("import", "k8s", "importing:k8s", "Make tasks of Kubernetes CronJobs."),
+    ("import", "celery", "importing:celery", "Make tasks of a Celery beat schedule."),
+    ("import", "tasks", "importing:tasks", "Make the tasks that an export wrote."),
+    ("", "export", "exporting:export", "Write all tasks as JSON lines."),
     ("cluster", "up", "cluster:up", "Start Kafka, Cassandra, Flink and our own processes."),
     ("cluster", "down", "cluster:down", "Stop them; their data stays."),
     ("cluster", "status", "cluster:status", "Show what runs where, and how it is."),

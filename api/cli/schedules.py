@@ -30,6 +30,7 @@ def preview(
         begin, end = instant(after, "--after"), instant(until, "--until")
         found = client.preview(schedule, count, after=begin, until=end, task_id=task_id)
     if format_of(common.output) == "table":
+        say(found.description)
         for warning in found.warnings:
             say(f"warning: {cell(warning)}")
         show_all(found.fire_times, FIRE_TIMES, "table")

@@ -15,6 +15,8 @@ from taskscheduler.api.node import Node
 from taskscheduler.api.problems import FieldError, invalid
 from taskscheduler.api.reply import Reply, json_reply
 from taskscheduler.api.routes.common import Request
+from taskscheduler.api.schedule_warnings import warnings
+from taskscheduler.api.schedule_words import describe
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.preview import read_preview
 from taskscheduler.api.schemas.shapes import ref
@@ -69,7 +71,9 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
             after = fire
             if len(fires) % BREATH == 0:
                 await asyncio.sleep(0)
-        return json_reply(200, {"fire_times": fires, "description": "", "warnings": []})
+        given = body["schedule"]
+        said = {"description": describe(asked.schedule, given), "warnings": warnings(asked.schedule, given, now)}
+        return json_reply(200, {"fire_times": fires, **said})
 
     return [preview]
 

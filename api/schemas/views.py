@@ -176,8 +176,11 @@ COMPONENTS: dict[str, Schema] = {
     "Preview": response(
         {
             "fire_times": array(response({"at": INSTANT, "local": INSTANT, "note": nullable(TEXT)})),
-            "description": TEXT,
-            "warnings": array(TEXT),
+            "description": {**TEXT, "description": "The schedule as a sentence."},
+            "warnings": {
+                **array(TEXT),
+                "description": "Likely mistakes: what would happen, and how to avoid it.",
+            },
         }
     ),
     "Claims": response({"claims": array(ref("Claim"))}),

@@ -81,3 +81,25 @@ async def api(served: tuple[EmbeddedNode, Any]) -> AsyncIterator[httpx.AsyncClie
 
     async with client_of(served[1]) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server process with a data directory of its own."""
+    import asyncio
+
+    from tests.e2e.serving import Serving
+
+    server = Serving(tmp_path_factory.mktemp("served") / "data")
+    try:
+        asyncio.run(server.start())
+        yield server.url
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def real(server_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The real server is the one that the command line talks to; its URL."""
+    monkeypatch.setenv("TASKSCHEDULER_URL", server_url)
+    return server_url

@@ -140,7 +140,6 @@ async def test_runs_and_dead_letters_are_listed(api: httpx.AsyncClient, node: Em
 async def preview(api: httpx.AsyncClient, **body: Any) -> list[dict[str, Any]]:
     response = await api.post("/api/schedules/preview", json=body)
     assert response.status_code == 200, response.text
-    assert (response.json()["description"], response.json()["warnings"]) == ("", [])
     fires: list[dict[str, Any]] = response.json()["fire_times"]
     return fires
 

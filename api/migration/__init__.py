@@ -1,0 +1,1 @@
+"""Tasks from the files of other schedulers, and from and to files of our own."""

@@ -1,0 +1,171 @@
+"""Likely mistakes in a schedule: what would happen, and how to avoid it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from taskscheduler.domain.cron import InvalidCron, load_zone
+from taskscheduler.domain.cron_parse import Fields, parse
+from taskscheduler.domain.schedule import Cron, Schedule, next_after
+from taskscheduler.domain.values import DAY, Instant
+
+AHEAD = timedelta(days=5 * 365)
+"""So far ahead clock changes are looked at."""
+
+_MONTHS = "January February March April May June July August September October November December".split()
+_LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_STEP = re.compile(r"\*/(\d+)")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Cycle(NamedTuple):
+    """What a step counts through, and anew: `size` of a `unit` in a `whole`."""
+
+    field: str
+    unit: str
+    size: int
+    whole: str
+    short: str
+
+
+_CYCLES = {
+    "second": _Cycle("second", "second", 60, "minute", "s"),
+    "minute": _Cycle("minute", "minute", 60, "hour", "m"),
+    "hour": _Cycle("hour", "hour", 24, "day", "h"),
+}
+
+
+def warnings(schedule: Schedule, asked: Mapping[str, Any], now: Instant) -> list[str]:
+    """One text for each likely mistake. `asked` is the schedule of the request, from which `schedule` was read."""
+    if not isinstance(schedule, Cron):
+        return []
+    try:
+        fields = parse(schedule.cron)
+    except InvalidCron:
+        return []  # what is filled in for each task, such as H, is nobody's mistake
+    texts = _texts(schedule.cron)
+    found = [*_every_one(fields, texts), *_uneven(texts), *_missing_days(fields, texts)]
+    if (fields.seconds, fields.minutes, fields.hours) == ((0,), (0,), (0,)):
+        found.append(
+            "Midnight is when everybody's tasks run, so everything they need is busiest then. "
+            "Another minute or hour spreads them, such as 17 in the minute field."
+        )
+    if fields.fixed_time and "dst" not in asked:
+        found.extend(_in_a_gap(schedule, now))
+    return found
+
+
+def _texts(expression: str) -> dict[str, str]:
+    """The text of every field by its name; nothing for a macro."""
+    names = ["minute", "hour", "day of month", "month", "day of week", "year"]
+    texts = expression.upper().split()
+    if len(texts) > 5:
+        names.insert(0, "second")
+    return dict(zip(names, texts, strict=False)) if len(texts) >= 5 else {}
+
+
+def _every_one(fields: Fields, texts: Mapping[str, str]) -> Iterator[str]:
+    hours = fields.hours
+    apart = len(hours) < 24 and all(later - hour > 1 for hour, later in pairwise(hours))
+    if texts and len(fields.minutes) == 60 and apart:
+        once = " ".join({**texts, "minute": "0"}.values())
+        when = f"from {hours[0]:02}:00 to {hours[0]:02}:59" if len(hours) == 1 else "of the hours it names"
+        yield f"It fires 60 times an hour, every minute {when}. To fire once an hour, write {once}."
+    if texts and len(fields.seconds) == 60 and len(fields.minutes) < 60:
+        once = " ".join({**texts, "second": "0"}.values())
+        yield f"It fires 60 times a minute, every second. To fire once a minute, write {once}."
+
+
+def _uneven(texts: Mapping[str, str]) -> Iterator[str]:
+    for name, cycle in _CYCLES.items():
+        match = _STEP.fullmatch(texts.get(name, ""))
+        if match is None or cycle.size % (step := int(match[1])) == 0:
+            continue
+        every = f'{step} {cycle.unit}s, use {{"every": "{step}{cycle.short}"}}'
+        if step > cycle.size:
+            yield (
+                f"{match[0]} in the {cycle.field} field is {cycle.unit} 0 alone, since the {cycle.whole} ends before "
+                f"{cycle.unit} {step}. To fire every {every}."
+            )
+            continue
+        last = (cycle.size - 1) // step * step
+        rest = cycle.size - last
+        yield (
+            f"{match[0]} in the {cycle.field} field begins anew with every {cycle.whole}: {cycle.unit} 0 follows "
+            f"{rest} {cycle.unit}{'s' * (rest > 1)} after {cycle.unit} {last}. To fire every {every}."
+        )
+    if (match := _STEP.fullmatch(texts.get("day of month", ""))) is not None and 1 < int(match[1]) < 31:
+        step = int(match[1])
+        last = 1 + 30 // step * step
+        yield (
+            f"{match[0]} in the day-of-month field begins anew with every month: after day {last} of a month of 31 "
+            f"days, day 1 follows {32 - last} day{'s' * (last < 31)} later. "
+            f'To fire every {step} days, use {{"every": "{step}d"}}.'
+        )
+
+
+def _missing_days(fields: Fields, texts: Mapping[str, str]) -> Iterator[str]:
+    for text in texts.get("day of month", "").split(","):
+        day = int(text) if text.isdecimal() else 0
+        short = [month for month in fields.months if _LENGTHS[month - 1] < day]
+        if not short:
+            continue
+        names = [_MONTHS[month - 1] for month in short]
+        listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+        leap = " (except in leap years)" if day == 29 else ""
+        yield (
+            f"There is no day {day} in {listed}{leap}, so it does not fire on such a day then. "
+            f"Day 28 is in every month, and so is day 1 of the next."
+        )
+
+
+def _in_a_gap(schedule: Cron, now: Instant) -> Iterator[str]:
+    """The next clock change that takes a fire time away. By default it fires when the gap ends."""
+    as_local = msgspec.structs.replace(schedule, timezone="UTC")
+    for begin, end in _gaps(schedule.timezone, now // DAY):
+        fire = next_after(as_local, _millis(begin) - 1)
+        if fire is not None and fire < _millis(end):
+            at = _EPOCH + timedelta(milliseconds=fire)
+            yield (
+                f"{at:%H:%M} does not exist in {schedule.timezone} on {at:%Y-%m-%d}, when clocks go from {begin:%H:%M} "
+                f"to {end:%H:%M}: it fires at {end:%H:%M} that day. Choose a time outside of that gap, or a zone "
+                f"without clock changes, such as UTC, or say with dst what is to happen."
+            )
+            return
+
+
+@lru_cache(maxsize=256)
+def _gaps(zone: str, day: int) -> tuple[tuple[datetime, datetime], ...]:
+    """The local times that clocks jump over from that day of the epoch on, from and to, as if they were UTC."""
+    return tuple(_look_for_gaps(load_zone(zone), _EPOCH + timedelta(days=day)))
+
+
+def _look_for_gaps(where: ZoneInfo, at: datetime) -> Iterator[tuple[datetime, datetime]]:
+    week = timedelta(days=7)
+
+    def offset(moment: datetime) -> timedelta:
+        return moment.astimezone(where).utcoffset() or timedelta(0)
+
+    end = at + AHEAD
+    while at < end:
+        later = at + week
+        before, after = offset(at), offset(later)
+        if before < after:
+            low, high = at, later
+            while high - low > timedelta(seconds=1):
+                middle = low + timedelta(seconds=(high - low) // timedelta(seconds=2))
+                low, high = (middle, high) if offset(middle) == before else (low, middle)
+            yield high + before, high + after
+        at = later
+
+
+def _millis(moment: datetime) -> Instant:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

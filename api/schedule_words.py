@@ -1,0 +1,101 @@
+"""A schedule as a sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from cron_descriptor import ExpressionDescriptor, Options
+
+from taskscheduler.api.values import format_instant
+from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
+from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND, Millis
+
+_OPTIONS = Options(use_24hour_time_format=True, locale_code="en_US")
+_UNITS = (("day", DAY), ("hour", HOUR), ("minute", MINUTE))
+_LOST = re.compile(r"(?=.*,).*(#|[LW](,|-|$))")
+"""A list with such a word in it, of which the library tells only a part."""
+
+_MACROS = {
+    "@yearly": "At 00:00, on day 1 of January",
+    "@annually": "At 00:00, on day 1 of January",
+    "@monthly": "At 00:00, on day 1 of the month",
+    "@weekly": "At 00:00, only on Sunday",
+    "@daily": "At 00:00",
+    "@midnight": "At 00:00",
+    "@hourly": "Every hour",
+}
+
+
+def describe(schedule: Schedule, asked: Mapping[str, Any]) -> str:
+    """When it fires, in English. `asked` is the schedule of the request, from which `schedule` was read."""
+    match schedule:
+        case OneTime(kind="at", at=at):
+            return f"Once, at {_instant(at)}."
+        case OneTime(kind="delay", delay=delay):
+            return f"Once, {_length(delay or 0)} after the task is made."
+        case OneTime():
+            return "Once, as soon as the task is made."
+        case Every(every=every, anchored=True, anchor=anchor):
+            return f"Every {_step(every)}, counted from {_instant(anchor)}."
+        case Every(every=every):
+            return f"Every {_step(every)}, counted from when the task is made."
+        case Cron():
+            return f"{_cron(schedule.cron, asked.get('days'))}, in {schedule.timezone}."
+        case _:
+            assert_never(schedule)
+
+
+def _cron(expression: str, days: str | None) -> str:
+    text = expression.strip()
+    if (said := _MACROS.get(text.lower())) is not None:
+        return said
+    fields = text.upper().split()
+    first = len(fields) - 5 if len(fields) < 7 else 1
+    for place, size in zip(range(first + 1, -1, -1), (24, 60, 60), strict=False):
+        # A step that is longer than the field names its first value alone, and the library says otherwise.
+        if (step := fields[place].removeprefix("*/")).isdecimal() and int(step) >= size:
+            fields[place] = "0"
+    day, weekday = fields[first + 2], fields[first + 4]
+    if _LOST.match(day) or _LOST.match(weekday):
+        return f"By the cron expression {text}"
+    descriptor = ExpressionDescriptor(" ".join(fields), _OPTIONS)
+    try:
+        sentence = str(descriptor.get_full_description())
+        day_of_week = str(descriptor.get_day_of_week_description())
+    except Exception:  # it raises whatever comes up, for words that it does not know
+        return f"By the cron expression {text}"
+    if day in ("*", "?") or weekday in ("*", "?") or not day_of_week:
+        return sentence
+    # The library takes it for granted that either day will do.
+    either = (
+        (days or ("or" if first == 0 else "and")) == "or" and not day.startswith("*") and not weekday.startswith("*")
+    )
+    bare = day_of_week.removeprefix(", or on ").removeprefix(", only on ").removeprefix(", ")
+    return sentence.replace(day_of_week, f", or on {bare}" if either else f", but only on {bare}")
+
+
+def _instant(instant: int) -> str:
+    date, _, time = format_instant(instant).removesuffix("Z").partition("T")
+    return f"{time.removesuffix('.000')} UTC on {date}"
+
+
+def _step(every: Millis) -> str:
+    length = _length(every)
+    return length.removeprefix("1 ") if length.count(" ") == 1 else length
+
+
+def _length(millis: Millis) -> str:
+    parts = []
+    for name, size in _UNITS:
+        number, millis = divmod(millis, size)
+        if number:
+            parts.append(_counted(str(number), name))
+    if millis or not parts:
+        parts.append(_counted(f"{millis / SECOND:.3f}".rstrip("0").rstrip("."), "second"))
+    return " ".join(parts)
+
+
+def _counted(number: str, name: str) -> str:
+    return f"{number} {name}" if number == "1" else f"{number} {name}s"
