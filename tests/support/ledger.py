@@ -23,6 +23,8 @@ class Ledger:
     """Fed with the decisions on one task. A nominal time is open from when it comes until it is settled, once."""
 
     def __init__(self) -> None:
+        self.given: Schedule | None = None
+        """What the definition says; `schedule` is that for as long as it has fire times to come."""
         self.schedule: Schedule | None = None
         self.seen_until = 0
         self.open: set[int] = set()
@@ -36,7 +38,7 @@ class Ledger:
                 case ev.TaskCreated():
                     self._begin(event.definition.schedule, event.at)
                     self.fired = self.skipped = 0
-                case ev.TaskUpdated() if event.definition.schedule != self.schedule:
+                case ev.TaskUpdated() if event.definition.schedule != self.given:
                     self._end()
                     self._begin(event.definition.schedule, event.at)
                 case ev.TaskCancelled() | ev.TaskDeleted():
@@ -72,7 +74,8 @@ class Ledger:
         assert not twice, f"settled and owed: {sorted(twice)}"
 
     def _begin(self, schedule: Schedule, at: int) -> None:
-        self.schedule, self.seen_until, self.runs = schedule, at, 0
+        self.schedule = self.given = schedule
+        self.seen_until, self.runs = at, 0
         first = first_fire(schedule, at)
         if first is not None:
             self.seen_until = first - 1
