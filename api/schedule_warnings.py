@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
-
-import msgspec
 
 from taskscheduler.domain.cron import InvalidCron, load_zone
 from taskscheduler.domain.cron_parse import Fields, parse
@@ -43,22 +41,22 @@ _CYCLES = {
 }
 
 
-def warnings(schedule: Schedule, asked: Mapping[str, Any], now: Instant) -> list[str]:
-    """One text for each likely mistake. `asked` is the schedule of the request, from which `schedule` was read."""
+def warnings(schedule: Schedule, now: Instant) -> list[str]:
+    """One text for each likely mistake."""
     if not isinstance(schedule, Cron):
         return []
     try:
-        fields = parse(schedule.cron)
+        fields = parse(schedule.cron, schedule.days)
     except InvalidCron:
         return []  # what is filled in for each task, such as H, is nobody's mistake
     texts = _texts(schedule.cron)
     found = [*_every_one(fields, texts), *_uneven(texts), *_missing_days(fields, texts)]
-    if (fields.seconds, fields.minutes, fields.hours) == ((0,), (0,), (0,)):
+    if (fields.seconds, fields.minutes, fields.hours) == ((0,), (0,), (0,)) and not schedule.jitter:
         found.append(
             "Midnight is when everybody's tasks run, so everything they need is busiest then. "
-            "Another minute or hour spreads them, such as 17 in the minute field."
+            "Another minute or hour spreads them, such as 17 in the minute field or H in both, and so does jitter."
         )
-    if fields.fixed_time and "dst" not in asked:
+    if fields.fixed_time and schedule.gap is None and schedule.fold is None:
         found.extend(_in_a_gap(schedule, now))
     return found
 
@@ -129,7 +127,7 @@ def _missing_days(fields: Fields, texts: Mapping[str, str]) -> Iterator[str]:
 
 def _in_a_gap(schedule: Cron, now: Instant) -> Iterator[str]:
     """The next clock change that takes a fire time away. By default it fires when the gap ends."""
-    as_local = msgspec.structs.replace(schedule, timezone="UTC")
+    as_local = Cron(schedule.cron, days=schedule.days)
     for begin, end in _gaps(schedule.timezone, now // DAY):
         fire = next_after(as_local, _millis(begin) - 1)
         if fire is not None and fire < _millis(end):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, assert_never
+from collections.abc import Iterator
+from typing import assert_never
 
 from cron_descriptor import ExpressionDescriptor, Options
 
@@ -28,23 +28,40 @@ _MACROS = {
 }
 
 
-def describe(schedule: Schedule, asked: Mapping[str, Any]) -> str:
-    """When it fires, in English. `asked` is the schedule of the request, from which `schedule` was read."""
+def describe(schedule: Schedule) -> str:
+    """When it fires, in English. What `resolve` fills in is not needed."""
+    return f"{_form(schedule)}{''.join(_bounds(schedule))}."
+
+
+def _form(schedule: Schedule) -> str:
     match schedule:
         case OneTime(kind="at", at=at):
-            return f"Once, at {_instant(at)}."
+            return f"Once, at {_instant(at)}"
         case OneTime(kind="delay", delay=delay):
-            return f"Once, {_length(delay or 0)} after the task is made."
+            return f"Once, {_length(delay or 0)} after the task is made"
         case OneTime():
-            return "Once, as soon as the task is made."
+            return "Once, as soon as the task is made"
         case Every(every=every, anchored=True, anchor=anchor):
-            return f"Every {_step(every)}, counted from {_instant(anchor)}."
+            return f"Every {_step(every)}, counted from {_instant(anchor)}"
+        case Every(every=every, start_at=None):
+            return f"Every {_step(every)}, counted from when the task is made"
         case Every(every=every):
-            return f"Every {_step(every)}, counted from when the task is made."
+            return f"Every {_step(every)}"
         case Cron():
-            return f"{_cron(schedule.cron, asked.get('days'))}, in {schedule.timezone}."
+            return f"{_cron(schedule.cron, schedule.days)}, in {schedule.timezone}"
         case _:
             assert_never(schedule)
+
+
+def _bounds(schedule: Schedule) -> Iterator[str]:
+    if schedule.start_at is not None:
+        yield f", from {_instant(schedule.start_at)}"
+    if schedule.end_at is not None:
+        yield f", until {_instant(schedule.end_at)}"
+    if schedule.max_runs is not None:
+        yield f", {_counted(str(schedule.max_runs), 'run')} at most"
+    if schedule.jitter:
+        yield f", put off by up to {_length(schedule.jitter)}"
 
 
 def _cron(expression: str, days: str | None) -> str:

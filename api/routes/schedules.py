@@ -71,8 +71,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
             after = fire
             if len(fires) % BREATH == 0:
                 await asyncio.sleep(0)
-        given = body["schedule"]
-        said = {"description": describe(asked.schedule, given), "warnings": warnings(asked.schedule, given, now)}
+        said = {"description": describe(asked.schedule), "warnings": warnings(asked.schedule, now)}
         return json_reply(200, {"fire_times": fires, **said})
 
     return [preview]

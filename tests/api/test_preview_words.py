@@ -23,8 +23,8 @@ NOW = 1_893_456_000_000
 """2030-01-01T00:00:00Z, a Tuesday."""
 
 
-def warned(cron: str, zone: str = "UTC", **asked: Any) -> list[str]:
-    return warnings(Cron(cron, zone), asked, NOW)
+def warned(cron: str, zone: str = "UTC", **more: Any) -> list[str]:
+    return warnings(Cron(cron, zone, **more), NOW)
 
 
 def fires(cron: str, zone: str = "UTC", *, days: int) -> list[datetime]:
@@ -69,6 +69,11 @@ async def preview(api: httpx.AsyncClient, **schedule: Any) -> dict[str, Any]:
             {"every": "15m", "anchor": "2030-01-01T00:00:00Z"},
             "Every 15 minutes, counted from 00:00:00 UTC on 2030-01-01.",
         ),
+        ({"every": "1h", "start_at": "2030-02-01T00:00:00Z"}, "Every hour, from 00:00:00 UTC on 2030-02-01."),
+        (
+            {"cron": "@hourly", "end_at": "2030-02-01T00:00:00Z", "max_runs": 3, "jitter": "1m"},
+            "Every hour, in UTC, until 00:00:00 UTC on 2030-02-01, 3 runs at most, put off by up to 1 minute.",
+        ),
     ],
 )
 async def test_a_schedule_as_a_sentence(api: httpx.AsyncClient, schedule: dict[str, Any], sentence: str) -> None:
@@ -84,7 +89,7 @@ def _field(low: int, high: int) -> st.SearchStrategy[str]:
 
 @given(st.tuples(*(_field(*bounds) for bounds in ((0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 7)))), st.booleans())
 def test_every_expression_has_one_sentence(fields: tuple[str, ...], seconds: bool) -> None:
-    sentence = describe(Cron(" ".join(fields if seconds else fields[1:])), {})
+    sentence = describe(Cron(" ".join(fields if seconds else fields[1:])))
     assert sentence[0].isupper()
     assert sentence.endswith(", in UTC.")
     assert sentence.count("only on") + sentence.count(", or on") <= 2, "one for the days, one for months in a list"
@@ -92,16 +97,19 @@ def test_every_expression_has_one_sentence(fields: tuple[str, ...], seconds: boo
 
 
 def test_how_days_combine_may_be_chosen() -> None:
-    assert (
-        describe(Cron("30 4 13 * 5"), {"days": "and"})
-        == "At 04:30, on day 13 of the month, but only on Friday, in UTC."
-    )
-    assert describe(Cron("0 30 4 13 * 5"), {"days": "or"}) == "At 04:30, on day 13 of the month, or on Friday, in UTC."
+    both = describe(Cron("30 4 13 * 5", days="and"))
+    assert both == "At 04:30, on day 13 of the month, but only on Friday, in UTC."
+    assert describe(Cron("0 30 4 13 * 5", days="or")) == "At 04:30, on day 13 of the month, or on Friday, in UTC."
 
 
 @pytest.mark.parametrize("cron", ["H 2 * * *", "0 9 1W,15 * *", "0 9 31,L * *", "0 9 L-2,1 * *", "0 9 * * FRI#2,MON"])
 def test_what_no_words_are_known_for_is_shown_as_it_is(cron: str) -> None:
-    assert describe(Cron(cron), {}) == f"By the cron expression {cron}, in UTC."
+    assert describe(Cron(cron)) == f"By the cron expression {cron}, in UTC."
+
+
+def test_midnight_with_jitter_is_no_mistake() -> None:
+    assert len(warned("0 0 * * *")) == 1
+    assert warned("0 0 * * *", jitter=600_000) == []
 
 
 def test_what_cannot_be_read_before_it_is_filled_in_is_not_warned_of() -> None:
@@ -226,7 +234,7 @@ def test_a_time_that_a_clock_change_takes_away_is_warned_of(zone: str, days: str
                 first = moved[0]
                 assert f"{hour:02}:{minute:02} does not exist in {zone} on {first:%Y-%m-%d}" in found[0]
                 assert f"it fires at {first:%H:%M} that day" in found[0]
-            chosen = warned(cron, zone, dst={"gap": "skip"})
+            chosen = warned(cron, zone, gap="skip")
             assert not any("does not exist" in warning for warning in chosen)
 
 
