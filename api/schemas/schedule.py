@@ -206,6 +206,7 @@ SCHEMA: Schema = {
     ],
     "examples": [
         {"cron": "0 2 * * *", "timezone": "Europe/Berlin"},
+        {"cron": "30 2 LW * *", "timezone": "Europe/Berlin", "dst": {"gap": "skip", "fold": "last"}},
         {"every": "15m"},
         {"at": "2030-01-31T08:00:00Z"},
         {"delay": "30s"},

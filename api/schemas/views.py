@@ -69,6 +69,7 @@ _SCHEDULE: Schema = {
     ],
     "description": "null: once, when it was made.",
 }
+_CLOCK_NOTE: Schema = {**nullable(TEXT), "description": "What a clock change did to it, or dropped before it."}
 _TARGET: Schema = {
     "oneOf": [
         response({"type": {"const": "noop"}}),
@@ -175,7 +176,7 @@ COMPONENTS: dict[str, Schema] = {
     "DeadLetterPage": _page("DeadLetter"),
     "Preview": response(
         {
-            "fire_times": array(response({"at": INSTANT, "local": INSTANT, "note": nullable(TEXT)})),
+            "fire_times": array(response({"at": INSTANT, "local": INSTANT, "note": _CLOCK_NOTE})),
             "description": {**TEXT, "description": "The schedule as a sentence."},
             "warnings": {
                 **array(TEXT),
