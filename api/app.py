@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from litestar import Litestar
+from litestar import Litestar, Request
+from litestar.exceptions import MethodNotAllowedException
 from litestar.types import Message, Receive, Send
 
 from taskscheduler.api.node import Node, Running
 from taskscheduler.api.openapi import handlers as openapi_handlers
 from taskscheduler.api.problems import answer, instance_of, problem_of
 from taskscheduler.api.routes import actuator, batch, claims, events, runs, schedules, tasks
+from taskscheduler.api.schemas.task import RESERVED
 from taskscheduler.api.settings import Settings
 from taskscheduler.api.tracing import begin_trace
+from taskscheduler.domain.errors import TaskNotFound
 from taskscheduler.streams.dispatch.addresses import forbidden_literal
 
 Observe = Callable[[str, str, int, float], None]
@@ -54,13 +57,22 @@ def create_probes(running: Running, observe: Observe | None = None) -> Litestar:
     return _App([actuator.router(running.health, running.metrics)], None, observe)
 
 
+def _answer(request: Request[Any, Any, Any], error: Exception) -> Any:
+    """A path that stands where ids do hides the task of that name. Nobody can make one, so there is none."""
+    if isinstance(error, MethodNotAllowedException) and request.method in ("GET", "PATCH", "DELETE"):
+        place, _, name = request.scope["path"].rpartition("/")
+        if place == "/api/tasks" and name in RESERVED:
+            error = TaskNotFound(f"there is no task {name!r}")
+    return answer(request, error)
+
+
 class _App(Litestar):
     """Litestar, with nothing between the server and the router but the clock of the metrics and a last resort."""
 
     def __init__(self, route_handlers: list[Any], node: Node | None, observe: Observe | None) -> None:
         super().__init__(
             route_handlers=route_handlers,
-            exception_handlers={Exception: answer},
+            exception_handlers={Exception: _answer},
             openapi_config=None,
             logging_config=None,
             debug=False,

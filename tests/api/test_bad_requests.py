@@ -123,6 +123,15 @@ async def test_backfill_comes_later_and_says_so(api: httpx.AsyncClient) -> None:
     assert response.json()["errors"] == [{"pointer": "", "detail": "backfill is not supported yet"}]
 
 
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+async def test_a_name_that_is_a_path_is_that_of_no_task(api: httpx.AsyncClient, method: str) -> None:
+    body = {} if method == "PATCH" else None
+    response = await api.request(method, f"{CREATE}/batch", json=body)
+    assert response.status_code == 404
+    assert response.json()["detail"] == "there is no task 'batch'"
+    assert (await api.put(f"{CREATE}/batch")).status_code == 405
+
+
 async def test_a_wrong_method_is_told_the_right_ones(api: httpx.AsyncClient) -> None:
     response = await api.put(CREATE)
     assert response.status_code == 405
