@@ -10,6 +10,9 @@ from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Schedule
 from taskscheduler.domain.values import HOUR, MINUTE, Json, Millis
 
+Overlap: TypeAlias = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
+"""What becomes of a fire time that comes while a run is active."""
+
 PAYLOAD_LIMIT = 256 * 1024
 """Bytes of an encoded payload."""
 
@@ -55,7 +58,7 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     payload: Json | None = None
     retry: Retry = Retry()
     timeout: Millis = 5 * MINUTE
-    overlap: Literal["skip"] = "skip"
+    overlap: Overlap = "skip"
     catch_up: CatchUp = CatchUp()
     priority: int = 5
     tags: dict[str, str] = {}
@@ -70,7 +73,7 @@ class DefinitionPatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True)
     payload: Json | msgspec.UnsetType | None = msgspec.UNSET
     retry: Retry | msgspec.UnsetType = msgspec.UNSET
     timeout: Millis | msgspec.UnsetType = msgspec.UNSET
-    overlap: Literal["skip"] | msgspec.UnsetType = msgspec.UNSET
+    overlap: Overlap | msgspec.UnsetType = msgspec.UNSET
     catch_up: CatchUp | msgspec.UnsetType = msgspec.UNSET
     priority: int | msgspec.UnsetType = msgspec.UNSET
     tags: dict[str, str] | msgspec.UnsetType = msgspec.UNSET

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from taskscheduler.domain import events as ev
+from taskscheduler.domain.definition import Overlap
 from taskscheduler.domain.draft import Draft, ended, tzdata_of
+from taskscheduler.domain.plan import AFTER_FIRES, BUFFERS, Skip, plan_fires
 from taskscheduler.domain.retry import GiveUp, after_failure
 from taskscheduler.domain.schedule import Schedule, count_between, is_recurring, next_after, nominal_of, prev_before
-from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Run, Task
+from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Run
 from taskscheduler.domain.values import DAY, Instant, Millis
 
 SINGLE_SKIPS = 100
@@ -36,19 +38,32 @@ def settle(draft: Draft) -> None:
 
 
 def catch_up(draft: Draft) -> None:
-    """Queue the next fire time of the backlog when nothing is running: one after another, oldest first."""
+    """Queue the next fire time of the backlog when nothing is running: one after another, oldest first.
+
+    Where runs may overlap, all that there is room for.
+    """
+    while _catch_up_next(draft):
+        pass
+
+
+def _catch_up_next(draft: Draft) -> bool:
     task = draft.task
     backlog = task.backlog
-    if backlog is None or task.runs or task.pause is not None or task.definition is None:
-        return
+    if backlog is None or task.pause is not None or task.definition is None:
+        return False
+    if len(task.runs) >= (MAX_ACTIVE_RUNS if task.definition.overlap == "allow_all" else 1):
+        return False
     schedule = task.definition.schedule
-    _fire(draft, schedule, backlog.next, "catch_up")
+    # What a backlog holds was missed, unless it was put there to wait for a run that was active.
+    waited = task.definition.overlap in BUFFERS and task.definition.catch_up.policy != "all"
+    _fire(draft, schedule, backlog.next, "schedule" if waited else "catch_up")
     following = next_after(schedule, backlog.next)
     rest = ev.Backlog(following, backlog.until) if following is not None and following < backlog.until else None
     if rest is not None and draft.task.exhausted:
         _skip_range(draft, schedule, rest.next, rest.until, "missed")
         rest = None
     _advance(draft, schedule, task.next_fire, rest)
+    return True
 
 
 def drop_owed(draft: Draft) -> None:
@@ -139,6 +154,21 @@ def _settle_runs(draft: Draft) -> None:
             lose(draft, run)
 
 
+def _settle_one_time(draft: Draft, schedule: Schedule, fire: Instant, overlap: Overlap) -> None:
+    runs, backlog = draft.task.runs, draft.task.backlog
+    if runs and overlap == "cancel_other":
+        _cancel_runs(draft)
+    if len(runs) >= MAX_ACTIVE_RUNS and overlap != "cancel_other":
+        _skip_one(draft, schedule, fire, "too_many_active")
+    elif runs and overlap in BUFFERS:
+        backlog = ev.Backlog(fire, fire + 1)
+    elif runs and overlap == "skip":
+        _skip_one(draft, schedule, fire, "overlap")
+    else:
+        _fire(draft, schedule, fire, "schedule")
+    _advance(draft, schedule, None, backlog)
+
+
 def _settle_fires(draft: Draft) -> None:
     task, now = draft.task, draft.now
     assert task.definition is not None and task.next_fire is not None
@@ -146,113 +176,30 @@ def _settle_fires(draft: Draft) -> None:
     if not is_recurring(schedule):
         # The only run of a one-time task is never given up for being late, nor for a pause that covered it.
         if task.pause is None:
-            if len(task.runs) >= MAX_ACTIVE_RUNS:
-                _skip_one(draft, schedule, task.next_fire, "too_many_active")
-            elif task.runs:
-                _skip_one(draft, schedule, task.next_fire, "overlap")
-            else:
-                _fire(draft, schedule, task.next_fire, "schedule")
-            _advance(draft, schedule, None, task.backlog)
+            _settle_one_time(draft, schedule, task.next_fire, task.definition.overlap)
         return
     after = next_after(schedule, now)
     if task.pause is not None:
         _skip_range(draft, schedule, task.next_fire, now + 1, "paused")
         _advance(draft, schedule, after, task.backlog)
         return
-    skips, backlog, fire = _plan(task, now, draft.policy.late_after)
-    counted = _counted(schedule, skips)
+    plan = plan_fires(task, now, draft.policy.late_after)
+    counted = _counted(schedule, plan.skips)
     rows = sum(skip.times for skip in counted)
     for skip in counted:
-        if skip.reason != "overlap":
+        if skip.reason not in AFTER_FIRES:
             _skip(draft, schedule, skip, rows)
-    if fire is not None:
-        _fire(draft, schedule, *fire)
+    if plan.fires and task.definition.overlap == "cancel_other":
+        _cancel_runs(draft)
+    for fire, cause in plan.fires:
+        if draft.task.exhausted:
+            _skip_one(draft, schedule, fire, "missed")
+        else:
+            _fire(draft, schedule, fire, cause)
     for skip in counted:
-        if skip.reason == "overlap":
+        if skip.reason in AFTER_FIRES:
             _skip(draft, schedule, skip, rows)
-    _advance(draft, schedule, after, backlog)
-
-
-_Skip = tuple[Instant, Instant, ev.SkipReason]
-
-
-def _plan(
-    task: Task, now: Instant, late_after: Millis
-) -> tuple[list[_Skip], ev.Backlog | None, tuple[Instant, ev.RunCause] | None]:
-    """What becomes of the nominal times from `next_fire` to now: skips, the backlog, at most one run at once."""
-    assert task.definition is not None and task.next_fire is not None
-    schedule, policy = task.definition.schedule, task.definition.catch_up
-    start, end = task.next_fire, now + 1
-    late = now - late_after
-    on_time = _first_from(schedule, start, late)
-    on_time = on_time if on_time is not None and on_time <= now else None
-    busy = bool(task.runs) or task.backlog is not None
-    skips: list[_Skip] = []
-    fire: tuple[Instant, ev.RunCause] | None = None
-    if start < late:
-        missed_end = late
-        # What is not missed yet is not outside the window either, however short that is.
-        oldest = min(now - policy.window, late)
-        if policy.policy == "none":
-            skips.append((start, missed_end, "missed"))
-        elif policy.policy == "latest":
-            last = prev_before(schedule, missed_end)
-            wanted = last is not None and last >= max(start, oldest) and on_time is None
-            cut = last if wanted and last is not None else missed_end
-            skips += [(start, min(oldest, cut), "outside_window"), (max(start, oldest), cut, "missed")]
-            if wanted and last is not None:
-                if busy:
-                    skips.append((last, missed_end, "overlap"))
-                else:
-                    fire = (last, "catch_up")
-        else:
-            return *_plan_backlog(task, start, oldest, missed_end, end), None
-    if on_time is not None:
-        if busy:
-            skips.append((on_time, end, "overlap"))
-        else:
-            fire = (on_time, "schedule")
-            skips.append((on_time + 1, end, "overlap"))
-    return skips, task.backlog, fire
-
-
-def _plan_backlog(
-    task: Task, start: Instant, oldest: Instant, late: Instant, end: Instant
-) -> tuple[list[_Skip], ev.Backlog | None]:
-    """The last missed times within window and limit are caught up, and with them what is due now."""
-    assert task.definition is not None
-    schedule, limit = task.definition.schedule, task.definition.catch_up.limit
-    skips: list[_Skip] = []
-    older = task.backlog
-    if older is not None:
-        if count_between(schedule, older.until, start):
-            # A cursor names one stretch; between the two lie fire times that were settled otherwise.
-            skips.append((older.next, older.until, "missed"))
-        else:
-            start = older.next
-    first = _last_n_start(schedule, max(start, oldest), end, limit)
-    if first is None:
-        first = end
-    skips.append((start, min(oldest, first), "outside_window"))
-    skips.append((max(start, oldest), min(first, late), "missed"))
-    skips.append((max(start, late), first, "overlap"))
-    return skips, (ev.Backlog(first, end) if first < end else None)
-
-
-def _first_from(schedule: Schedule, start: Instant, instant: Instant) -> Instant | None:
-    """The first nominal time at or after both instants."""
-    return start if start >= instant else next_after(schedule, instant - 1)
-
-
-def _last_n_start(schedule: Schedule, start: Instant, end: Instant, limit: int) -> Instant | None:
-    """The first of the last `limit` nominal times in start <= t < end."""
-    first, cursor = None, end
-    for _ in range(limit):
-        previous = prev_before(schedule, cursor)
-        if previous is None or previous < start:
-            break
-        first = cursor = previous
-    return first
+    _advance(draft, schedule, after, plan.backlog)
 
 
 class _Counted(NamedTuple):
@@ -262,7 +209,7 @@ class _Counted(NamedTuple):
     times: int
 
 
-def _counted(schedule: Schedule, ranges: list[_Skip]) -> list[_Counted]:
+def _counted(schedule: Schedule, ranges: list[Skip]) -> list[_Counted]:
     counted = (_Counted(start, end, reason, count_between(schedule, start, end)) for start, end, reason in ranges)
     return [skip for skip in counted if skip.times]
 
@@ -303,6 +250,11 @@ def _skip_one(draft: Draft, schedule: Schedule, fire: Instant, reason: ev.SkipRe
 
 def _fire(draft: Draft, schedule: Schedule, fire: Instant, cause: ev.RunCause) -> None:
     draft.queue(cause, fire, nominal_at=nominal_of(schedule, fire))
+
+
+def _cancel_runs(draft: Draft) -> None:
+    for run_id in sorted(draft.task.runs):
+        draft.add(ev.RunCancelled(at=draft.now, run_id=run_id, by="overlap"))
 
 
 def _advance(draft: Draft, schedule: Schedule, next_fire: Instant | None, backlog: ev.Backlog | None) -> None:

@@ -106,6 +106,10 @@ class TaskOptions(ScheduleOptions):
     timeout: Annotated[str | None, Parameter(help="How long an attempt may take, from its claim to its end.")] = None
     retry: Annotated[str | None, Parameter(help="The retry policy: JSON or @file.")] = None
     max_attempts: Annotated[int | None, Parameter(help="How often a run is tried, the first time included.")] = None
+    overlap: Annotated[
+        Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"] | None,
+        Parameter(help="What becomes of a fire time that comes while a run is active."),
+    ] = None
     catch_up: Annotated[
         Literal["all", "latest", "none"] | None, Parameter(help="Which of the fire times missed meanwhile still run.")
     ] = None
@@ -127,6 +131,8 @@ class TaskOptions(ScheduleOptions):
             found["timeout"] = self.timeout
         if (retry := self._retry()) is not None:
             found["retry"] = retry
+        if self.overlap is not None:
+            found["overlap"] = self.overlap
         if self.catch_up is not None:
             found["catch_up"] = {"policy": self.catch_up}
         return found

@@ -115,6 +115,7 @@ def _entry(one: BeatEntry, zone: str, options: Options) -> Entry:
         "payload": {"task": task, "args": list(args), "kwargs": kwargs},
         "retry": {"max_attempts": 1},
         "timeout": sent.get("time_limit") or options.timeout,
+        "overlap": "allow_all",
         "tags": {"imported_from": "celery"},
     }
     return Entry(one.line, one.name, fields, None, tuple(notes))

@@ -16,14 +16,9 @@ _COMMAND = re.compile(r"(?:\\.|[^%])*", re.S)
 _PERCENT = re.compile(r"(?<!\\)%")
 _LONE = re.compile("[\udc80-\udcff]")
 
-_OVERLAP = (
-    "cron starts a command although the one before still runs; a task skips that fire time, "
-    "the only overlap policy supported so far"
-)
 _ABOUT = {
     "MAILTO": "nobody is mailed: the outcome of every run is kept with the run instead",
     "TZ": "is given to the commands; it does not change when they run (CRON_TZ does)",
-    "RANDOM_DELAY": "is given to the commands; fire times are not delayed by chance, which is not supported yet",
 }
 
 
@@ -37,8 +32,6 @@ def read_crontab(
     table = _Table(options, system, user, timezone, now)
     for number, line in enumerate(text.split("\n"), 1):
         table.read(number, line.strip(" \t\r"))
-    if table.reading.entries:
-        table.reading.notes.append(_OVERLAP)
     return table.reading
 
 
@@ -118,14 +111,17 @@ class _Table:
         if self._environment:
             payload["environment"] = dict(self._environment)
         options, zone = self._options, self._environment.get("CRON_TZ") or self._timezone
+        delay = self._environment.get("RANDOM_DELAY", "")
+        jitter = {"jitter": f"{delay}m"} if delay.isdecimal() and int(delay) else {}
         task = {
             "id": stable_id("cron", f"{user or ''} {command}", *what, str(self._seen[what])),
             "name": label(command),
-            "schedule": {"cron": schedule, "timezone": zone},
+            "schedule": {"cron": schedule, "timezone": zone, **jitter},
             "target": {"type": "queue", "queue": options.queue, "kind": options.kind},
             "payload": payload,
             "retry": {"max_attempts": 1},
             "timeout": options.timeout,
+            "overlap": "allow_all",
             "tags": {"imported_from": "crontab"},
         }
         self.reading.take(Entry(number, line, task))

@@ -19,13 +19,7 @@ BACKOFF_LIMIT = 6
 _ZONE = re.compile(r"(?:CRON_TZ|TZ)=(\S+)\s+(.*)", re.S)
 _EVERY = re.compile(r"@every\s+(\S+)")
 _SUSPENDED = "suspended in Kubernetes"
-_OVERLAP = {
-    "Allow": "concurrencyPolicy Allow: a fire time that comes while a run is active is skipped, as with Forbid; "
-    "nothing else is supported yet",
-    "Forbid": None,
-    "Replace": "concurrencyPolicy Replace: a run that is active goes on, and the fire time is skipped; "
-    "nothing else is supported yet",
-}
+_OVERLAP = {"Allow": "allow_all", "Forbid": "skip", "Replace": "cancel_other"}
 
 
 class Unfit(Exception):
@@ -117,7 +111,7 @@ def _entry(line: int, name: str, document: dict[str, Any], options: Options) -> 
     policy = spec.take("concurrencyPolicy", str) or "Allow"
     if policy not in _OVERLAP:
         raise Unfit(f"spec.concurrencyPolicy: {policy!r} is not one of {', '.join(_OVERLAP)}")
-    notes = [note for note in (_OVERLAP[policy],) if note is not None]
+    notes: list[str] = []
     deadline = spec.take("startingDeadlineSeconds", int)
     window = LONGEST if deadline is None else deadline * SECOND
     retry = _retry(job, notes)
@@ -145,6 +139,7 @@ def _entry(line: int, name: str, document: dict[str, Any], options: Options) -> 
         "payload": payload,
         "retry": retry,
         "timeout": timeout,
+        "overlap": _OVERLAP[policy],
         "catch_up": {"policy": "latest", "window": format_duration(window)},
         "tags": {"imported_from": "kubernetes"},
     }

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, get_args
 
 import msgspec
 
 from taskscheduler.api.durations import LONGEST, format_duration
-from taskscheduler.api.schemas.fields import NOT_YET, Fields
+from taskscheduler.api.schemas.fields import Fields
 from taskscheduler.api.schemas.policies import CATCH_UP_SCHEMA, RETRY_SCHEMA, read_catch_up, read_retry
 from taskscheduler.api.schemas.schedule import SCHEMA as SCHEDULE_SCHEMA
 from taskscheduler.api.schemas.schedule import read_schedule
 from taskscheduler.api.schemas.shapes import ANY, DURATION, ID, LABEL, Schema, array, ref, request, text, whole, words
 from taskscheduler.api.schemas.target import SCHEMA as TARGET_SCHEMA
 from taskscheduler.api.schemas.target import Forbidden, read_target
-from taskscheduler.domain.definition import PAYLOAD_LIMIT, CatchUp, Definition, DefinitionPatch
+from taskscheduler.domain.definition import PAYLOAD_LIMIT, CatchUp, Definition, DefinitionPatch, Overlap
 from taskscheduler.domain.values import MINUTE, Instant
 
 TIMEOUT = 5 * MINUTE
@@ -25,7 +25,7 @@ RESERVED = ("batch",)
 LONGEST_TAG = 100
 
 _NOT_YET = ("queue_timeout", "heartbeat_timeout")
-_OVERLAPS_NOT_YET = ("buffer_one", "buffer_all", "cancel_other", "allow_all")
+OVERLAPS: tuple[Overlap, ...] = get_args(Overlap)
 
 
 class NewTask(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ def read_new_task(fields: Fields, now: Instant, forbidden: Forbidden, *, in_batc
             payload=fields.json("payload", PAYLOAD_LIMIT),
             retry=read_retry(fields.object("retry")),
             timeout=fields.duration("timeout", 1, LONGEST, TIMEOUT),
-            overlap=_overlap(fields),
+            overlap=fields.choice("overlap", OVERLAPS, "skip"),
             catch_up=read_catch_up(fields.object("catch_up")),
             priority=fields.integer("priority", 1, 9, PRIORITY),
             tags=_tags(fields, {}),
@@ -87,7 +87,7 @@ def read_patch(fields: Fields, now: Instant, forbidden: Forbidden, base: Definit
     if "timeout" in fields:
         given["timeout"] = fields.duration("timeout", 1, LONGEST, TIMEOUT)
     if "overlap" in fields:
-        given["overlap"] = _overlap(fields)
+        given["overlap"] = fields.choice("overlap", OVERLAPS, "skip")
     if "catch_up" in fields:
         given["catch_up"] = read_catch_up(fields.object("catch_up"), catch_up)
     if "priority" in fields:
@@ -97,15 +97,6 @@ def read_patch(fields: Fields, now: Instant, forbidden: Forbidden, base: Definit
     fields.not_yet(*_NOT_YET)
     fields.end()
     return DefinitionPatch(**given)
-
-
-def _overlap(fields: Fields) -> Literal["skip"]:
-    value = fields.take("overlap")
-    if isinstance(value, str) and value in _OVERLAPS_NOT_YET:
-        fields.error("overlap", f"{value} {NOT_YET}; only skip is")
-    elif value is not None and value != "skip":
-        fields.error("overlap", "must be skip")
-    return "skip"
 
 
 def _tags(fields: Fields, base: dict[str, str]) -> dict[str, str]:
@@ -140,7 +131,12 @@ _OPTIONAL: dict[str, Schema] = {
     "payload": {**ANY, "description": "Any JSON, at most 256 KiB encoded and nested 64 levels."},
     "retry": ref("RetryIn"),
     "timeout": {**DURATION, "default": format_duration(TIMEOUT), "description": "From claim to end of an attempt."},
-    "overlap": words("skip", default="skip", description="A fire time that comes while a run is active is skipped."),
+    "overlap": words(
+        *OVERLAPS,
+        default="skip",
+        description="What becomes of a fire time that comes while a run is active: it is skipped; waits (`buffer_one`: "
+        "one at a time, `buffer_all`: up to 1,000); cancels what is active; or runs beside it (up to 1,000 at a time).",
+    ),
     "catch_up": ref("CatchUpIn"),
     "priority": whole(1, 9, default=PRIORITY, description="1 is first."),
     "tags": TAGS_SCHEMA,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from taskscheduler.api.schemas.query import RUN_STATUSES, TASK_STATUSES
 from taskscheduler.api.schemas.shapes import (
     ANY,
@@ -18,6 +20,7 @@ from taskscheduler.api.schemas.shapes import (
     whole,
     words,
 )
+from taskscheduler.domain.definition import Overlap
 from taskscheduler.domain.state import Counts
 
 _TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
@@ -94,7 +97,7 @@ _TASK: dict[str, Schema] = {
     "payload": _PAYLOAD,
     "retry": ref("Retry"),
     "timeout": DURATION_OUT,
-    "overlap": words("skip"),
+    "overlap": words(*get_args(Overlap)),
     "catch_up": ref("CatchUp"),
     "priority": whole(1, 9),
     "tags": _TEXTS,

@@ -191,10 +191,6 @@ async def test_every_wrong_field_is_named(api: httpx.AsyncClient, body: Any, poi
     [
         (scheduled(any=[]), "/schedule/any"),
         (scheduled(every="1h", **{"except": []}), "/schedule/except"),
-        (task(overlap="buffer_one"), "/overlap"),
-        (task(overlap="buffer_all"), "/overlap"),
-        (task(overlap="cancel_other"), "/overlap"),
-        (task(overlap="allow_all"), "/overlap"),
         (task(queue_timeout="1m"), "/queue_timeout"),
         (task(heartbeat_timeout="1m"), "/heartbeat_timeout"),
         (task(target={"type": "kafka", "topic": "t"}), "/target/type"),

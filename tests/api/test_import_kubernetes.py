@@ -104,8 +104,8 @@ def test_the_example_of_the_documentation() -> None:
     assert entry.task["retry"] == retry
     # Without a deadline the last time missed is made up for, however long ago it was.
     assert entry.task["catch_up"] == {"policy": "latest", "window": "P36525D"}
-    [overlap, other] = entry.notes
-    assert "concurrencyPolicy Allow" in overlap
+    assert entry.task["overlap"] == "allow_all"
+    [other] = entry.notes
     assert "containers[0].imagePullPolicy" in other
 
 
@@ -126,8 +126,8 @@ def test_everything_of_a_manifest_is_carried_over_or_told() -> None:
         "environment": {"MODE": "fast"},
     }
     notes = " ".join(entry.notes)
+    assert task["overlap"] == "cancel_other"
     for word in (
-        "Replace",
         "activeDeadlineSeconds",
         "TOKEN",
         "first of 2 containers",
@@ -141,8 +141,9 @@ def test_everything_of_a_manifest_is_carried_over_or_told() -> None:
         assert word not in notes
 
 
-def test_forbid_is_what_a_task_does_anyway() -> None:
+def test_forbid_skips() -> None:
     [entry] = read(with_spec("concurrencyPolicy: Forbid")).entries
+    assert entry.task["overlap"] == "skip"
     assert not any("concurrencyPolicy" in note for note in entry.notes)
 
 

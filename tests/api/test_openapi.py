@@ -15,7 +15,7 @@ from taskscheduler.api.openapi import document, operation_of
 APP = refusing_app()
 DOCUMENT = document(APP)
 LATER = ("any", "except", "backfill", "queue_timeout")
-ALSO_LATER = ("heartbeat_timeout", "kafka", "exec", "buffer_one", "buffer_all", "cancel_other", "allow_all")
+ALSO_LATER = ("heartbeat_timeout", "kafka", "exec")
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:

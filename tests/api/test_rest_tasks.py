@@ -161,6 +161,15 @@ async def test_bounds_come_back_as_given_and_hold(api: httpx.AsyncClient) -> Non
     assert once["schedule"] == {"delay": "PT1H", "jitter": "PT1H"}
 
 
+@pytest.mark.parametrize("overlap", ["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"])
+async def test_overlap_comes_back_as_given(api: httpx.AsyncClient, overlap: str) -> None:
+    task = await create(api, id="a", overlap=overlap)
+    assert task["overlap"] == overlap
+    await create(api, id="b")
+    changed = await api.patch("/api/tasks/b", json={"overlap": overlap})
+    assert (changed.status_code, changed.json()["overlap"]) == (200, overlap)
+
+
 @pytest.mark.parametrize(
     ("bounds", "field"),
     [

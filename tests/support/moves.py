@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from msgspec.structs import replace
 
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch, NoopTarget, QueueTarget
+from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch, NoopTarget, Overlap, QueueTarget
 from taskscheduler.domain.events import Error
 from taskscheduler.domain.ids import mix
 from taskscheduler.domain.retry import Retry
@@ -91,6 +93,7 @@ def definition(dice: Dice, now: int) -> Definition:
             (1, 3, 10, 100)[dice.pick(4)],
         ),
         priority=1 + dice.pick(9),
+        overlap=get_args(Overlap)[dice.pick(5)],
     )
 
 

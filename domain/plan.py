@@ -1,0 +1,158 @@
+"""Planning: what becomes of the fire times of a recurring task that have come, by its overlap and catch-up policies."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from taskscheduler.domain import events as ev
+from taskscheduler.domain.definition import Overlap
+from taskscheduler.domain.schedule import Schedule, count_between, next_after, prev_before
+from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Task
+from taskscheduler.domain.values import Instant, Millis
+
+BUFFERS: tuple[Overlap, ...] = ("buffer_one", "buffer_all")
+MOST_BUFFERED = 1_000
+"""Fire times that `buffer_all` lets wait."""
+
+AFTER_FIRES: tuple[ev.SkipReason, ...] = ("overlap", "too_many_active")
+"""Reasons of skips that follow from the fires of the same decision."""
+
+Skip = tuple[Instant, Instant, ev.SkipReason]
+"""Every fire time in start <= t < end."""
+
+Fire = tuple[Instant, ev.RunCause]
+
+
+class Plan(NamedTuple):
+    """Skips, what is owed after it, and the runs to be made at once."""
+
+    skips: list[Skip]
+    backlog: ev.Backlog | None
+    fires: list[Fire]
+
+
+def plan_fires(task: Task, now: Instant, late_after: Millis) -> Plan:
+    """What becomes of the fire times from `next_fire` to now. Those over `late_after` ago were missed."""
+    assert task.definition is not None and task.next_fire is not None
+    schedule, policy = task.definition.schedule, task.definition.catch_up
+    start, end = task.next_fire, now + 1
+    late = now - late_after
+    on_time = _first_from(schedule, start, late)
+    on_time = on_time if on_time is not None and on_time <= now else None
+    skips: list[Skip] = []
+    fires: list[Fire] = []
+    if start < late:
+        missed_end = late
+        # What is not missed yet is not outside the window either, however short that is.
+        oldest = min(now - policy.window, late)
+        if policy.policy == "none":
+            skips.append((start, missed_end, "missed"))
+        elif policy.policy == "latest":
+            last = prev_before(schedule, missed_end)
+            wanted = last is not None and last >= max(start, oldest) and on_time is None
+            cut = last if wanted and last is not None else missed_end
+            skips += [(start, min(oldest, cut), "outside_window"), (max(start, oldest), cut, "missed")]
+            if wanted and last is not None:
+                if _waits(task):
+                    skips.append((last, missed_end, "overlap"))
+                else:
+                    fires.append((last, "catch_up"))
+        else:
+            return _plan_backlog(task, start, oldest, missed_end, end)
+    if on_time is None:
+        return Plan(skips, task.backlog, fires)
+    plan = _plan_on_time(task, on_time, end)
+    return Plan(skips + plan.skips, plan.backlog, fires + plan.fires)
+
+
+def _plan_on_time(task: Task, first: Instant, end: Instant) -> Plan:
+    assert task.definition is not None
+    schedule, overlap = task.definition.schedule, task.definition.overlap
+    if overlap == "allow_all":
+        return _plan_all(task, first, end)
+    if overlap == "cancel_other":
+        last = prev_before(schedule, end)
+        assert last is not None
+        return Plan([(first, last, "overlap")], task.backlog, [(last, "schedule")])
+    if _waits(task):
+        return _plan_buffer(task, first, end)
+    plan = _plan_buffer(task, first + 1, end)
+    return Plan(plan.skips, plan.backlog, [(first, "schedule")])
+
+
+def _plan_all(task: Task, first: Instant, end: Instant) -> Plan:
+    assert task.definition is not None
+    schedule, room = task.definition.schedule, MAX_ACTIVE_RUNS - len(task.runs)
+    fires: list[Fire] = []
+    fire: Instant | None = first
+    while fire is not None and fire < end and len(fires) < room:
+        fires.append((fire, "schedule"))
+        fire = next_after(schedule, fire)
+    return Plan([] if fire is None else [(fire, end, "too_many_active")], task.backlog, fires)
+
+
+def _plan_buffer(task: Task, start: Instant, end: Instant) -> Plan:
+    """What waits of the fire times from `start` on, behind a run that is active or made by this decision."""
+    assert task.definition is not None
+    schedule, overlap, older = task.definition.schedule, task.definition.overlap, task.backlog
+    first = next_after(schedule, start - 1)
+    if overlap not in BUFFERS or first is None or first >= end:
+        return Plan([(start, end, "overlap")], older, [])
+    room = 1 if overlap == "buffer_one" else MOST_BUFFERED
+    if older is not None:
+        room -= count_between(schedule, older.next, older.until)
+        if room <= 0 or count_between(schedule, older.until, first):
+            # A backlog is one stretch; between the two lie fire times that were settled otherwise.
+            return Plan([(start, end, "overlap")], older, [])
+    cut = first
+    for _ in range(room):
+        following = next_after(schedule, cut - 1)
+        if following is None or following >= end:
+            cut = end
+            break
+        cut = following + 1
+    return Plan([(cut, end, "overlap")], ev.Backlog(first if older is None else older.next, cut), [])
+
+
+def _waits(task: Task) -> bool:
+    """Whether a fire has to wait for runs that are active, or for what is owed before it."""
+    assert task.definition is not None
+    busy = bool(task.runs) or task.backlog is not None
+    return busy and task.definition.overlap not in ("allow_all", "cancel_other")
+
+
+def _plan_backlog(task: Task, start: Instant, oldest: Instant, late: Instant, end: Instant) -> Plan:
+    """The last missed times within window and limit are caught up, and with them what is due now."""
+    assert task.definition is not None
+    schedule, limit = task.definition.schedule, task.definition.catch_up.limit
+    skips: list[Skip] = []
+    older = task.backlog
+    if older is not None:
+        if count_between(schedule, older.until, start):
+            # A cursor names one stretch; between the two lie fire times that were settled otherwise.
+            skips.append((older.next, older.until, "missed"))
+        else:
+            start = older.next
+    first = _last_n_start(schedule, max(start, oldest), end, limit)
+    if first is None:
+        first = end
+    skips.append((start, min(oldest, first), "outside_window"))
+    skips.append((max(start, oldest), min(first, late), "missed"))
+    skips.append((max(start, late), first, "overlap"))
+    return Plan(skips, ev.Backlog(first, end) if first < end else None, [])
+
+
+def _first_from(schedule: Schedule, start: Instant, instant: Instant) -> Instant | None:
+    """The first fire time at or after both instants, where `start` is one."""
+    return start if start >= instant else next_after(schedule, instant - 1)
+
+
+def _last_n_start(schedule: Schedule, start: Instant, end: Instant, limit: int) -> Instant | None:
+    """The first of the last `limit` fire times in start <= t < end."""
+    first, cursor = None, end
+    for _ in range(limit):
+        previous = prev_before(schedule, cursor)
+        if previous is None or previous < start:
+            break
+        first = cursor = previous
+    return first
