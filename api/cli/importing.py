@@ -20,7 +20,7 @@ from taskscheduler.api.migration.entries import Options, Reading, Refusal, Unrea
 from taskscheduler.api.migration.making import Row, looked_at, made, row
 from taskscheduler.client import Unavailable
 
-File = Annotated[str, Parameter(help="The file (- for standard input).")]
+File = Annotated[str, Parameter(allow_leading_hyphen=True, help="The file (- for standard input).")]
 SPOOL = ("/var/spool/cron/crontabs", "/var/spool/cron", "/var/cron/tabs")
 """Where a crontab is named after its user."""
 

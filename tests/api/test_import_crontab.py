@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -314,3 +316,10 @@ def test_importing_twice_makes_nothing_twice(real: str, cli: Run, tmp_path: Path
     code, out, _ = cli("import", "crontab", "--system", str(file), "--timezone", "Europe/Berlin", "--execute")
     assert code == 1
     assert "was deleted" in json.loads(out)["refused"][0]["reason"]
+
+
+def test_a_crontab_may_come_from_standard_input(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"1 * * * * a\n")))
+    code, out, _ = cli("import", "crontab", "-", "--user", "joe")
+    [found] = json.loads(out)["tasks"]
+    assert (code, found["task"]["payload"]["command"], found["task"]["payload"]["user"]) == (0, "a", "joe")
