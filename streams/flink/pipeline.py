@@ -38,9 +38,6 @@ _FETCH_BYTES, _FETCH_WAIT = 64 * 1024, 10
 """The broker answers when it has so many bytes for the job, or after so many milliseconds: an answer costs both more
 than the records in it."""
 
-_BATCH_BYTES, _LINGER = 256 * 1024, 1
-"""Triggers that leave together, and for how many milliseconds the first waits for others."""
-
 
 def build(environment: StreamExecutionEnvironment, options: JobOptions) -> None:
     """Put the operators of the job into an environment."""
@@ -108,8 +105,7 @@ def _write_triggers(tables: StreamTableEnvironment, triggers: DataStream, option
         .option("value.fields-include", "EXCEPT_KEY")
         .option("sink.delivery-guarantee", "at-least-once")
         .option("properties.acks", "all")
-        .option("properties.batch.size", str(_BATCH_BYTES))
-        .option("properties.linger.ms", str(_LINGER))
+        .option("properties.linger.ms", "1")
     )
     tables.create_temporary_table("triggers", table.build())
     tables.get_config().set("table.exec.uid.format", "triggers-<transformation>")
