@@ -23,7 +23,7 @@ from taskscheduler.domain.events import TaskPaused
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.codec import encode_record
 from taskscheduler.streams.flink import control
-from taskscheduler.streams.flink.rest import Job, flink_rest
+from taskscheduler.streams.flink.rest import FlinkRefused, Job, flink_rest
 from taskscheduler.streams.kafka.messages import Trigger
 from taskscheduler.streams.kafka.partitioning import partition_of
 from taskscheduler.streams.kafka.topics import Topics, topics
@@ -64,9 +64,20 @@ class Timers:
         """As `flink submit` does, with short waits between repeats."""
         changed = {"first_repeat": FIRST_REPEAT, "longest_repeat": 8 * FIRST_REPEAT}
         environment = {**self.cluster.session.environment(), **more}
-        return await control.submit(
-            self.kafka, self.settings, environment=environment, savepoint=savepoint, changed=changed
-        )
+
+        async def submitted() -> Job:
+            return await control.submit(
+                self.kafka, self.settings, environment=environment, savepoint=savepoint, changed=changed
+            )
+
+        try:
+            return await submitted()
+        except FlinkRefused as refused:
+            if "free slot" not in str(refused):
+                raise
+        # Seen once: where many jobs come and go, Flink left one waiting for ever although there was room.
+        await self.cancel()
+        return await submitted()
 
     async def job(self) -> Job | None:
         return await control.status(self.kafka, self.settings)
