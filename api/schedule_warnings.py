@@ -8,18 +8,18 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
-from taskscheduler.domain.cron import InvalidCron, load_zone
+from taskscheduler.domain.cron import InvalidCron
+from taskscheduler.domain.cron_match import MONTH_LENGTHS
 from taskscheduler.domain.cron_parse import Fields, parse
-from taskscheduler.domain.schedule import Cron, Schedule, next_after
-from taskscheduler.domain.values import DAY, Instant
+from taskscheduler.domain.schedule import Cron, Schedule
+from taskscheduler.domain.values import DAY, SECOND, Instant
+from taskscheduler.domain.zones import offsets
 
-AHEAD = timedelta(days=5 * 365)
-"""So far ahead clock changes are looked at."""
+AHEAD = 5 * 365 * DAY // SECOND
+"""Seconds for which clock changes are looked at."""
 
 _MONTHS = "January February March April May June July August September October November December".split()
-_LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _STEP = re.compile(r"\*/(\d+)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -113,7 +113,7 @@ def _uneven(texts: Mapping[str, str]) -> Iterator[str]:
 def _missing_days(fields: Fields, texts: Mapping[str, str]) -> Iterator[str]:
     for text in texts.get("day of month", "").split(","):
         day = int(text) if text.isdecimal() else 0
-        short = [month for month in fields.months if _LENGTHS[month - 1] < day]
+        short = [month for month in fields.months if MONTH_LENGTHS[month - 1] < day]
         if not short:
             continue
         names = [_MONTHS[month - 1] for month in short]
@@ -127,43 +127,25 @@ def _missing_days(fields: Fields, texts: Mapping[str, str]) -> Iterator[str]:
 
 def _in_a_gap(schedule: Cron, now: Instant) -> Iterator[str]:
     """The next clock change that takes a fire time away. By default it fires when the gap ends."""
-    as_local = Cron(schedule.cron, days=schedule.days)
+    times = schedule.compiled().times
     for begin, end in _gaps(schedule.timezone, now // DAY):
-        fire = next_after(as_local, _millis(begin) - 1)
-        if fire is not None and fire < _millis(end):
-            at = _EPOCH + timedelta(milliseconds=fire)
+        if (local := times.next_from(begin)) < end:
+            at, first, last = (_EPOCH + timedelta(seconds=seconds) for seconds in (local, begin, end))
             yield (
-                f"{at:%H:%M} does not exist in {schedule.timezone} on {at:%Y-%m-%d}, when clocks go from {begin:%H:%M} "
-                f"to {end:%H:%M}: it fires at {end:%H:%M} that day. Choose a time outside of that gap, or a zone "
+                f"{at:%H:%M} does not exist in {schedule.timezone} on {at:%Y-%m-%d}, when clocks go from {first:%H:%M} "
+                f"to {last:%H:%M}: it fires at {last:%H:%M} that day. Choose a time outside of that gap, or a zone "
                 f"without clock changes, such as UTC, or say with dst what is to happen."
             )
             return
 
 
 @lru_cache(maxsize=256)
-def _gaps(zone: str, day: int) -> tuple[tuple[datetime, datetime], ...]:
-    """The local times that clocks jump over from that day of the epoch on, from and to, as if they were UTC."""
-    return tuple(_look_for_gaps(load_zone(zone), _EPOCH + timedelta(days=day)))
-
-
-def _look_for_gaps(where: ZoneInfo, at: datetime) -> Iterator[tuple[datetime, datetime]]:
-    week = timedelta(days=7)
-
-    def offset(moment: datetime) -> timedelta:
-        return moment.astimezone(where).utcoffset() or timedelta(0)
-
-    end = at + AHEAD
-    while at < end:
-        later = at + week
-        before, after = offset(at), offset(later)
-        if before < after:
-            low, high = at, later
-            while high - low > timedelta(seconds=1):
-                middle = low + timedelta(seconds=(high - low) // timedelta(seconds=2))
-                low, high = (middle, high) if offset(middle) == before else (low, middle)
-            yield high + before, high + after
-        at = later
-
-
-def _millis(moment: datetime) -> Instant:
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+def _gaps(zone: str, day: int) -> tuple[tuple[int, int], ...]:
+    """The local times that clocks jump over from that day of the epoch on, from and to, in seconds."""
+    clock, at = offsets(zone), day * DAY // SECOND
+    stop, found = at + AHEAD, []
+    while (at := clock.segment(at)[1]) < stop:
+        _, _, offset, before = clock.segment(at)
+        if before < offset:
+            found.append((at + before, at + offset))
+    return tuple(found)

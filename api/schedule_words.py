@@ -9,6 +9,7 @@ from typing import assert_never
 from cron_descriptor import ExpressionDescriptor, Options
 
 from taskscheduler.api.values import format_instant
+from taskscheduler.domain.cron_parse import DayRule, parse
 from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND, Millis
 
@@ -64,7 +65,7 @@ def _bounds(schedule: Schedule) -> Iterator[str]:
         yield f", put off by up to {_length(schedule.jitter)}"
 
 
-def _cron(expression: str, days: str | None) -> str:
+def _cron(expression: str, days: DayRule | None) -> str:
     text = expression.strip()
     if (said := _MACROS.get(text.lower())) is not None:
         return said
@@ -81,14 +82,12 @@ def _cron(expression: str, days: str | None) -> str:
     try:
         sentence = str(descriptor.get_full_description())
         day_of_week = str(descriptor.get_day_of_week_description())
+        either = parse(text, days).days.either
     except Exception:  # it raises whatever comes up, for words that it does not know
         return f"By the cron expression {text}"
     if day in ("*", "?") or weekday in ("*", "?") or not day_of_week:
         return sentence
     # The library takes it for granted that either day will do.
-    either = (
-        (days or ("or" if first == 0 else "and")) == "or" and not day.startswith("*") and not weekday.startswith("*")
-    )
     bare = day_of_week.removeprefix(", or on ").removeprefix(", only on ").removeprefix(", ")
     return sentence.replace(day_of_week, f", or on {bare}" if either else f", but only on {bare}")
 

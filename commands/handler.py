@@ -202,10 +202,7 @@ class CommandHandler:
 
     def _decide(self, task_id: str, waiting: list[Waiting]) -> Decision | None:
         task = self._folded.state(task_id)
-        now = max(self._clock(), task.recorded_at)
-        for w in waiting:
-            if w.ask.due_at > now:
-                now = w.ask.due_at
+        now = max(self._clock(), task.recorded_at, *[w.ask.due_at for w in waiting])
         if len(waiting) > 1 and len({w.ask.actor for w in waiting if type(w.ask.command) is not Wake}) > 1:
             waiting = self._put_back_other_actors(task_id, waiting)
         version = task.version
@@ -236,9 +233,7 @@ class CommandHandler:
                 else:
                     self._to_barrier(w)
             return None
-        first = accepted[0][0].ask
-        if len(accepted) > 1:
-            first = next((w.ask for w, _ in accepted if type(w.ask.command) is not Wake), first)
+        first = next((w.ask for w, _ in accepted if type(w.ask.command) is not Wake), accepted[0][0].ask)
         record = Record(
             stream=stream_of(task_id),
             record_id=next(self._record_ids),

@@ -58,15 +58,12 @@ class Bounded:
     def prev_before(self, instant: Instant) -> Instant | None:
         """The last fire time strictly before `instant`, or None."""
         last = self._prev(instant)
-        if last is None or (fire := self._off(last)) < instant:
-            return None if last is None else fire
-        before = self._prev(last)
-        return None if before is None else self._off(before)
+        if last is not None and self._off(last) >= instant:
+            last = self._prev(last)
+        return None if last is None else self._off(last)
 
     def count(self, start: Instant, end: Instant) -> int:
-        """How many fire times lie in start <= t < end."""
-        if end <= start:
-            return 0
+        """How many fire times lie in start <= t < end, where start < end."""
         bounds = self._bounds
         low = start if bounds.start_at is None else max(start, bounds.start_at)
         high = end if bounds.end_at is None else min(end, bounds.end_at + 1)

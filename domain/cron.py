@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from taskscheduler.domain.cron_field import InvalidCron
-from taskscheduler.domain.cron_match import DAY, LocalTimes
+from taskscheduler.domain.cron_match import DAY, LEAP_MONTH_LENGTHS, LocalTimes
 from taskscheduler.domain.cron_parse import MAX_EXPRESSION, DayRule, Fields, parse
 from taskscheduler.domain.zones import TZDATA_VERSION, InvalidZone, Segment, load_zone, offsets
 
@@ -16,8 +16,6 @@ Fold: TypeAlias = Literal["first", "last", "both"]
 
 _END = 7_258_118_400
 """2200-01-01T00:00Z in epoch seconds: no fire time lies at or after it."""
-
-_LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 # No clock is ever set by more than a day and no offset is larger, so beyond this nothing is near a change.
 _FAR = 2 * DAY
@@ -124,7 +122,7 @@ def compile_cron(
 
 def _why_never(fields: Fields) -> str:
     days = fields.days.of_month
-    if days and days[0] > max(_LONGEST_MONTHS[month - 1] for month in fields.months):
+    if days and days[0] > max(LEAP_MONTH_LENGTHS[month - 1] for month in fields.months):
         return f"day of month: it never fires, since no month it names has a day {days[0]}"
     return "it never fires: no date matches all of its day, month and year fields"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from hashlib import blake2b
 
 from taskscheduler.domain.cron_field import DAY_OF_MONTH, YEAR, InvalidCron, Kind, short, step_of, value_of
 from taskscheduler.domain.cron_parse import split
+from taskscheduler.domain.ids import hash_of
 
 _HASHED = re.compile(r"H(?:\((\w+)-(\w+)\))?(?:/(\w*))?")
 _DAYS_OF_EVERY_MONTH = 28
@@ -43,7 +43,7 @@ def _part(kind: Kind, part: str, task_id: str) -> str:
         if low > high:
             raise InvalidCron(f"{kind.name}: the range in {short(part)} runs backwards; write H({high}-{low})")
     size = high - low + 1
-    chosen = int.from_bytes(blake2b(f"{kind.name}/{task_id}".encode(), digest_size=8).digest(), "big")
+    chosen = hash_of(f"{kind.name}/{task_id}")
     if found[3] is None:
         return str(low + chosen % size)
     step = step_of(kind, found[3])

@@ -26,8 +26,8 @@ _STARTS = tuple(date(year, 1, 1).toordinal() - _EPOCH_ORDINAL for year in _YEARS
 # Day 0 of the epoch was a Thursday.
 _KINDS = tuple((start + 3) % 7 << 1 | isleap(year) for year, start in zip(_YEARS, _STARTS, strict=True))
 """Years with the same number have the same calendar: the weekday of 1 January, from Monday 0, twice, plus 1 if leap."""
-_LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_LEAP_LENGTHS = (31, 29, *_LENGTHS[2:])
+MONTH_LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+LEAP_MONTH_LENGTHS = (31, 29, *MONTH_LENGTHS[2:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ class LocalTimes:
         kind = _KINDS[number]
         mask = self._by_kind.get(kind)
         if mask is None:
-            mask = self._by_kind[kind] = self._mask(kind >> 1, _LEAP_LENGTHS if kind & 1 else _LENGTHS)
+            mask = self._by_kind[kind] = self._mask(kind >> 1, LEAP_MONTH_LENGTHS if kind & 1 else MONTH_LENGTHS)
         return mask
 
     def _mask(self, weekday: int, lengths: tuple[int, ...]) -> int:

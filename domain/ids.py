@@ -35,9 +35,9 @@ def mix(seed: int, salt: int) -> int:
     return z ^ (z >> 31)
 
 
-def seed_of(text: str) -> int:
-    """64 bits that follow from a text and are spread evenly over texts."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+def hash_of(text: str) -> int:
+    """64 bits that follow from a text and are spread evenly over texts: BLAKE2b. Must never change."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def chance(seed: int, salt: int) -> float:

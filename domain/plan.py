@@ -1,4 +1,4 @@
-"""Planning: what becomes of the fire times of a recurring task that have come, by its overlap and catch-up policies."""
+"""Planning: what becomes of fire times that have come, by the overlap and catch-up policies of the task."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ class Plan(NamedTuple):
     skips: list[Skip]
     backlog: ev.Backlog | None
     fires: list[Fire]
+
+
+def plan_one_time(task: Task) -> Plan:
+    """What becomes of the only fire time, which has come. It is never given up for being late."""
+    assert task.definition is not None and task.next_fire is not None
+    start, end = task.next_fire, task.next_fire + 1
+    if len(task.runs) >= MAX_ACTIVE_RUNS and task.definition.overlap != "cancel_other":
+        return Plan([(start, end, "too_many_active")], task.backlog, [])
+    return _plan_on_time(task, start, end)
 
 
 def plan_fires(task: Task, now: Instant, late_after: Millis) -> Plan:

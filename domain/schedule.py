@@ -12,7 +12,7 @@ from taskscheduler.domain.cron import Cron as CompiledCron
 from taskscheduler.domain.cron import Fold, Gap, InvalidCron, compile_cron
 from taskscheduler.domain.cron_hash import is_hashed, resolve_hash
 from taskscheduler.domain.cron_parse import DayRule
-from taskscheduler.domain.ids import seed_of
+from taskscheduler.domain.ids import hash_of
 from taskscheduler.domain.values import Instant, Millis
 
 
@@ -151,7 +151,7 @@ def resolve(schedule: Schedule, now: Instant, created_at: Instant, task_id: str)
     """
     schedule = _filled_in(schedule, now, created_at, task_id)
     if schedule.jitter:
-        schedule = replace(schedule, salt=seed_of(task_id))
+        schedule = replace(schedule, salt=hash_of(task_id) >> 1)  # what JSON and msgpack hold as a signed integer
     if isinstance(schedule, Cron) and schedule.resolved is not None and not _ever(schedule, now):
         raise NeverFires("cron", f"with the H of this task it is {schedule.resolved}, which never fires from now on")
     bound = "start_at" if schedule.end_at is None else "end_at"

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from taskscheduler.domain import events as ev
-from taskscheduler.domain.definition import Overlap
 from taskscheduler.domain.draft import Draft, ended, tzdata_of
-from taskscheduler.domain.plan import AFTER_FIRES, BUFFERS, Skip, plan_fires
+from taskscheduler.domain.plan import AFTER_FIRES, BUFFERS, Skip, plan_fires, plan_one_time
 from taskscheduler.domain.retry import GiveUp, after_failure
 from taskscheduler.domain.schedule import Schedule, count_between, is_recurring, next_after, nominal_of, prev_before
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Run
@@ -154,36 +153,18 @@ def _settle_runs(draft: Draft) -> None:
             lose(draft, run)
 
 
-def _settle_one_time(draft: Draft, schedule: Schedule, fire: Instant, overlap: Overlap) -> None:
-    runs, backlog = draft.task.runs, draft.task.backlog
-    if runs and overlap == "cancel_other":
-        _cancel_runs(draft)
-    if len(runs) >= MAX_ACTIVE_RUNS and overlap != "cancel_other":
-        _skip_one(draft, schedule, fire, "too_many_active")
-    elif runs and overlap in BUFFERS:
-        backlog = ev.Backlog(fire, fire + 1)
-    elif runs and overlap == "skip":
-        _skip_one(draft, schedule, fire, "overlap")
-    else:
-        _fire(draft, schedule, fire, "schedule")
-    _advance(draft, schedule, None, backlog)
-
-
 def _settle_fires(draft: Draft) -> None:
     task, now = draft.task, draft.now
     assert task.definition is not None and task.next_fire is not None
     schedule = task.definition.schedule
-    if not is_recurring(schedule):
-        # The only run of a one-time task is never given up for being late, nor for a pause that covered it.
-        if task.pause is None:
-            _settle_one_time(draft, schedule, task.next_fire, task.definition.overlap)
-        return
     after = next_after(schedule, now)
     if task.pause is not None:
+        if not is_recurring(schedule):
+            return  # its only run waits for the end of the pause
         _skip_range(draft, schedule, task.next_fire, now + 1, "paused")
         _advance(draft, schedule, after, task.backlog)
         return
-    plan = plan_fires(task, now, draft.policy.late_after)
+    plan = plan_fires(task, now, draft.policy.late_after) if is_recurring(schedule) else plan_one_time(task)
     counted = _counted(schedule, plan.skips)
     rows = sum(skip.times for skip in counted)
     for skip in counted:

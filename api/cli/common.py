@@ -69,7 +69,7 @@ def pairs(given: Iterable[str] | None, what: str = "tag") -> dict[str, str]:
 def json_value(text: str, option: str) -> Any:
     """JSON as it stands, from `@file`, or from standard input for `@-`. Raises UsageError."""
     try:
-        return msgspec.json.decode(_contents(text[1:]) if text.startswith("@") else text)
+        return msgspec.json.decode(contents(text[1:]) if text.startswith("@") else text)
     except (msgspec.DecodeError, RecursionError, OSError, UnicodeError) as error:
         hint = "" if text.startswith("@") else " (put text in quotes: '\"hello\"')"
         raise UsageError(f"{option}: {error}{hint}") from error
@@ -80,7 +80,7 @@ def document(path: str) -> dict[str, Any]:
     import yaml
 
     try:
-        found = yaml.safe_load(_contents(path))
+        found = yaml.safe_load(contents(path))
     except (OSError, UnicodeError, yaml.YAMLError) as error:
         raise UsageError(f"--file {path}: {error}") from error
     if not isinstance(found, dict):
@@ -98,5 +98,6 @@ def instant(text: str | None, option: str) -> datetime | None:
         raise UsageError(f"{option} {text!r}: write it as 2030-01-31T08:00:00Z") from error
 
 
-def _contents(path: str) -> bytes:
+def contents(path: str) -> bytes:
+    """What a file holds, or for `-` what comes on standard input. Raises OSError."""
     return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()

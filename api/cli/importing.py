@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
-from taskscheduler.api.cli.common import COMMON, Common
+from taskscheduler.api.cli.common import COMMON, Common, contents
 from taskscheduler.api.cli.errors import Failed, UsageError
 from taskscheduler.api.cli.output import Columns, format_of, say, show, show_all
 from taskscheduler.api.cli.views import schedule_text
@@ -205,8 +204,7 @@ def _read(file: str, read: Any) -> Reading:
 
 def _contents(file: str, errors: str = "strict") -> str:
     try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return raw.decode("utf-8", errors)
+        return contents(file).decode("utf-8", errors)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -7,17 +7,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from taskscheduler.api.migration.entries import Entry, Options, Reading, label, stable_id
+from taskscheduler.api.migration.entries import Entry, Options, Reading, Unfit, label, stable_id
 from taskscheduler.domain.ids import is_id
 from taskscheduler.domain.values import Instant
 
 CRONTAB_FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
 
 _LONG_NAME = re.compile(r"([A-Za-z]{3})[A-Za-z]+")
-
-
-class Unfit(Exception):
-    """An entry that cannot be taken; says why."""
 
 
 class Crontab(NamedTuple):

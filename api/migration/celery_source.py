@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from taskscheduler.api.migration.celery import CRONTAB_FIELDS, Beat, BeatEntry, Crontab, Unfit
-from taskscheduler.api.migration.entries import Unreadable
+from taskscheduler.api.migration.celery import CRONTAB_FIELDS, Beat, BeatEntry, Crontab
+from taskscheduler.api.migration.entries import Unfit, Unreadable
 
 _SCHEDULES = ("beat_schedule", "CELERY_BEAT_SCHEDULE", "CELERYBEAT_SCHEDULE")
 _ZONES = ("timezone", "CELERY_TIMEZONE")

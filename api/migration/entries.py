@@ -9,12 +9,11 @@ import msgspec
 
 from taskscheduler.api.problems import FieldError
 from taskscheduler.api.schemas.fields import Errors, Fields
-from taskscheduler.api.schemas.task import read_new_task
+from taskscheduler.api.schemas.task import LONGEST_NAME, read_new_task
 from taskscheduler.domain.definition import Definition
 from taskscheduler.domain.ids import digest
 from taskscheduler.domain.values import Instant
 
-LONGEST_NAME = 200
 LONGEST_SLUG = 40
 SHOWN = 200
 """So much of an entry is shown of one that was refused."""
@@ -48,6 +47,10 @@ class Refusal(msgspec.Struct, frozen=True):
     line: int | None
     entry: str
     reason: str
+
+
+class Unfit(Exception):
+    """An entry that cannot be taken; says why."""
 
 
 class Unreadable(Exception):

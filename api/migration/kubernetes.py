@@ -9,21 +9,17 @@ from typing import Any
 import yaml
 
 from taskscheduler.api.durations import LONGEST, format_duration
-from taskscheduler.api.migration.entries import Entry, Options, Reading, Unreadable, label, stable_id
+from taskscheduler.api.migration.entries import Entry, Options, Reading, Unfit, Unreadable, label, stable_id
 from taskscheduler.api.schemas.policies import MOST_ATTEMPTS
+from taskscheduler.domain.cron_parse import split_zone
 from taskscheduler.domain.values import SECOND, Instant
 
 BACKOFF_LIMIT = 6
 """Where a job names none."""
 
-_ZONE = re.compile(r"(?:CRON_TZ|TZ)=(\S+)\s+(.*)", re.S)
 _EVERY = re.compile(r"@every\s+(\S+)")
 _SUSPENDED = "suspended in Kubernetes"
 _OVERLAP = {"Allow": "allow_all", "Forbid": "skip", "Replace": "cancel_other"}
-
-
-class Unfit(Exception):
-    """A CronJob that cannot be taken; says why."""
 
 
 class Manifest:
@@ -152,8 +148,8 @@ def _schedule(spec: Manifest, options: Options) -> dict[str, Any]:
     if not text:
         raise Unfit("spec.schedule is missing")
     zone = spec.take("timeZone", str) or options.timezone or "UTC"
-    if (match := _ZONE.fullmatch(text.strip())) is not None:
-        zone, text = match[1], match[2]
+    prefix, text = split_zone(text)
+    zone = prefix or zone
     if (match := _EVERY.fullmatch(text.strip())) is not None:
         return {"every": match[1]}
     fields = text.replace("?", "*").split()

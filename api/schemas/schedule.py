@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 from msgspec.structs import replace
 
@@ -24,13 +25,12 @@ LATEST_PAST: Millis = HOUR
 
 _FORMS = ("at", "delay", "every", "cron")
 _CRON_ONLY = ("timezone", "dst", "days")
-_BOUNDS = ("start_at", "end_at", "max_runs", "jitter")
 _NOT_YET = ("any", "except")
 _EVERY = re.compile(r"\s*@every(?:\s+(.*))?", re.IGNORECASE | re.DOTALL)
 
-_GAPS: tuple[Gap, ...] = ("skip", "shift")
-_FOLDS: tuple[Fold, ...] = ("first", "last", "both")
-_DAY_RULES: tuple[DayRule, ...] = ("and", "or")
+GAPS: tuple[Gap, ...] = get_args(Gap)
+FOLDS: tuple[Fold, ...] = get_args(Fold)
+DAY_RULES: tuple[DayRule, ...] = get_args(DayRule)
 
 NOW = OneTime(at=0)
 
@@ -46,7 +46,7 @@ def read_schedule(fields: Fields | None, now: Instant) -> Schedule:
     if len(given) != 1:
         if given or not later:
             fields.errors.add(fields.pointer, f"must hold one of {', '.join(_FORMS)}")
-        for name in (*given, "anchor", *_CRON_ONLY, *_BOUNDS):
+        for name in (*given, "anchor", *_CRON_ONLY, *_BOUND_SCHEMAS):
             fields.take(name)
     elif given == ["at"]:
         schedule = _read_at(fields, now)
@@ -101,9 +101,9 @@ def _read_cron(fields: Fields, now: Instant) -> Schedule:
     zone, dst = fields.text("timezone", 1, 64), fields.object("dst")
     gap = fold = None
     if dst is not None:
-        gap, fold = dst.word("gap", _GAPS), dst.word("fold", _FOLDS)
+        gap, fold = dst.word("gap", GAPS), dst.word("fold", FOLDS)
         dst.end()
-    days = fields.word("days", _DAY_RULES)
+    days = fields.word("days", DAY_RULES)
     if expression is None:
         return NOW
     prefix, expression = split_zone(expression)
@@ -187,13 +187,13 @@ SCHEMA: Schema = {
                 "timezone": text(1, 64, description="IANA name, `UTC` by default.", examples=["Europe/Berlin"]),
                 "dst": request(
                     {},
-                    {"gap": words(*_GAPS), "fold": words(*_FOLDS)},
+                    {"gap": words(*GAPS), "fold": words(*FOLDS)},
                     description="What becomes of local times that a clock change skips, or repeats. By default a fixed "
                     "time of day is shifted and runs at the first; one whose minute or hour begins with `*` skips, "
                     "and runs at both.",
                 ),
                 "days": {
-                    **words(*_DAY_RULES),
+                    **words(*DAY_RULES),
                     "description": "How day of month and day of week combine where both are set: five fields `or` by "
                     "default, six and seven `and`.",
                 },

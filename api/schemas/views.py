@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from taskscheduler.api.schemas.query import RUN_STATUSES, TASK_STATUSES
+from taskscheduler.api.schemas.schedule import DAY_RULES, FOLDS, GAPS
 from taskscheduler.api.schemas.shapes import (
     ANY,
     COUNT,
@@ -20,7 +19,7 @@ from taskscheduler.api.schemas.shapes import (
     whole,
     words,
 )
-from taskscheduler.domain.definition import Overlap
+from taskscheduler.api.schemas.task import OVERLAPS
 from taskscheduler.domain.state import Counts
 
 _TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
@@ -55,7 +54,7 @@ _RUN: dict[str, Schema] = {
     "finished_at": nullable(INSTANT),
 }
 _RESULT: dict[str, Schema] = {"result": {**ANY, "description": "What the target returned, at most 64 KiB."}}
-_DST = response({}, {"gap": words("skip", "shift"), "fold": words("first", "last", "both")})
+_DST = response({}, {"gap": words(*GAPS), "fold": words(*FOLDS)})
 _BOUNDS = {
     "start_at": INSTANT,
     "end_at": INSTANT,
@@ -67,7 +66,7 @@ _SCHEDULE: Schema = {
         response({"at": INSTANT}, _BOUNDS),
         response({"delay": DURATION_OUT}, _BOUNDS),
         response({"every": DURATION_OUT, "anchor": INSTANT}, _BOUNDS),
-        response({"cron": TEXT, "timezone": TEXT}, {"dst": _DST, "days": words("and", "or"), **_BOUNDS}),
+        response({"cron": TEXT, "timezone": TEXT}, {"dst": _DST, "days": words(*DAY_RULES), **_BOUNDS}),
         {"type": "null"},
     ],
     "description": "null: once, when it was made.",
@@ -97,7 +96,7 @@ _TASK: dict[str, Schema] = {
     "payload": _PAYLOAD,
     "retry": ref("Retry"),
     "timeout": DURATION_OUT,
-    "overlap": words(*get_args(Overlap)),
+    "overlap": words(*OVERLAPS),
     "catch_up": ref("CatchUp"),
     "priority": whole(1, 9),
     "tags": _TEXTS,

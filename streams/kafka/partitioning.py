@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
+
+from taskscheduler.domain.ids import hash_of
 
 
 @lru_cache(maxsize=16_384)
 def partition_of(stream: str, partitions: int) -> int:
     """The partition of a stream in a log with so many partitions. Must never change: it decides where streams are."""
-    digest = hashlib.blake2b(stream.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % partitions
+    return hash_of(stream) % partitions

@@ -107,18 +107,11 @@ class BufferedTable(Generic[T]):
         """Put the dirty rows into the batch; how many there are. They stay dirty until it is written."""
         handle, encode = self._family.handle, self._encode
         put, delete = batch.raw.put, batch.raw.delete
-        if encode is None:
-            for key, row in self.dirty.items():
-                if row is None:
-                    delete(key, handle)
-                else:
-                    put(key, b"", handle)
-            return len(self.dirty)
         for key, row in self.dirty.items():
             if row is None:
                 delete(key, handle)
             else:
-                put(key, encode(row), handle)
+                put(key, b"" if encode is None else encode(row), handle)
         return len(self.dirty)
 
     def written(self) -> None:

@@ -77,7 +77,7 @@ class KeyCodec:
     def of(self, values: Key) -> bytes:
         """The key of the first columns, or of all of them."""
         if len(values) == 3:
-            first, second, third, *_ = self._encoders
+            first, second, third = self._encoders[:3]
             return self.prefix + first(values[0]) + second(values[1]) + third(values[2])
         return self.prefix + b"".join([encode(value) for encode, value in zip(self._encoders, values, strict=False)])
 

@@ -30,13 +30,12 @@ _KEY_ONLY = object()
 class _Rows:
     """One table: its keys and its rows."""
 
-    __slots__ = ("buffered", "codec", "key_only", "later", "of", "of_row", "table")
+    __slots__ = ("buffered", "codec", "key_only", "later", "of_row", "table")
 
     def __init__(self, buffer: Buffer, table: Table[Any], prefix: bytes) -> None:
         self.table = table
         self.codec = KeyCodec(table, prefix)
         self.of_row = self.codec.of_row
-        self.of = self.codec.of
         self.key_only = not table.value_columns
         self.later: dict[Key, Later] = {}
         self.buffered: BufferedTable[Any] = (
@@ -153,7 +152,7 @@ class RocksViews:
         for move in moved.values():
             for table, key, comes in move.index(move.before, move.after):
                 rows = tables[table]
-                rows.buffered.dirty[rows.of(key)] = _KEY_ONLY if comes else None
+                rows.buffered.dirty[rows.codec.of(key)] = _KEY_ONLY if comes else None
 
     def _count(self) -> None:
         self.apply(self._tally.changed(), 0, 0)
