@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -54,21 +54,42 @@ class Count(msgspec.Struct, frozen=True, gc=False):
     delta: int
 
 
+class Moved(NamedTuple):
+    """The rows of a task in one index: it leaves the place `was` in the partitions `gone`, for `now` in those `come`.
+
+    A partition is named by its only key column, a place by the clustering key.
+    """
+
+    table: Table[Any]
+    gone: list[str]
+    was: Key
+    come: list[str]
+    now: Key
+
+    def rows(self) -> Iterator[tuple[Key, bool]]:
+        """The key of each row, and whether it comes; those that go first."""
+        for partition in self.gone:
+            yield (partition, *self.was), False
+        for partition in self.come:
+            yield (partition, *self.now), True
+
+
 class Reindex(msgspec.Struct, frozen=True, gc=False):
-    """The index rows of a task have to follow it: `index(before, after)` names those that come (True) and go.
+    """The index rows of a task have to follow it: `index(before, after)` names those that come and go.
 
     They hold nothing but their key, in the order of its columns. A store may put that off until the rows are read or
     written, and merge it with later ones of the same task.
     """
 
-    index: Callable[[Task, Task], list[tuple[Table[Any], Key, bool]]]
+    index: Callable[[Task, Task], list[Moved]]
     before: Task
     after: Task
 
-    def difference(self) -> list[Put | Delete]:
-        """The rows that come and go, as changes; none that stay."""
-        moves = self.index(self.before, self.after)
-        return [Put(table, table.row(*key)) if comes else Delete(table, key) for table, key, comes in moves]
+    def difference(self) -> Iterator[tuple[Table[Any], Key, bool]]:
+        """Each row that comes (True) or goes; none that stays."""
+        for moved in self.index(self.before, self.after):
+            for key, comes in moved.rows():
+                yield moved.table, key, comes
 
 
 Change: TypeAlias = Put | Later | Delete | DeleteRange | Count | Reindex

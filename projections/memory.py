@@ -58,7 +58,8 @@ class MemoryViews:
                     self._tally.add(change, partition, position)
                     self.apply(self._tally.changed(), 0, 0)
                 case Reindex():
-                    self.apply(change.difference(), 0, 0)
+                    moves = change.difference()
+                    self.apply([Put(t, t.row(*key)) if comes else Delete(t, key) for t, key, comes in moves], 0, 0)
 
     def _counter(self, key: Key) -> CounterRow | None:
         data = self._rows.get(COUNTERS.name, {}).get(key)

@@ -10,8 +10,8 @@ import msgspec
 from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import DAY, MINUTE, Instant
-from taskscheduler.projections.changes import Change, Reindex
-from taskscheduler.projections.tables import Column, Key, Searched, Table, Value
+from taskscheduler.projections.changes import Change, Moved, Reindex
+from taskscheduler.projections.tables import Column, Searched, Table, Value
 
 NEVER: Instant = (1 << 63) - 1
 """Where a task without a next fire time stands in the order of next fire times: at the end."""
@@ -88,20 +88,18 @@ def lists_of(task: Task) -> list[str]:
     return lists
 
 
-def index(before: Task, after: Task) -> list[tuple[Table[Any], Key, bool]]:
-    """The rows that come (True) and go: of every list that was entered or left, of the others in changed orders."""
+def index(before: Task, after: Task) -> list[Moved]:
+    """The rows that come and go: of every list that was entered or left, of the others in changed orders."""
     old, new = lists_of(before), lists_of(after)
-    stay = [name for name in old if name in new]
     left = [name for name in old if name not in new]
     entered = [name for name in new if name not in old]
-    moves: list[tuple[Table[Any], Key, bool]] = []
+    moves: list[Moved] = []
     for table in _TABLES:
-        was, place = _place(table, before), _place(table, after)
-        moves += [(table, (name, was, before.id), False) for name in left]
-        if was != place:
-            for name in stay:
-                moves += ((table, (name, was, before.id), False), (table, (name, place, after.id), True))
-        moves += [(table, (name, place, after.id), True) for name in entered]
+        was, now = _place(table, before), _place(table, after)
+        if was != now:
+            moves.append(Moved(table, old, (was, before.id), new, (now, after.id)))
+        elif left or entered:
+            moves.append(Moved(table, left, (was, before.id), entered, (now, after.id)))
     return moves
 
 

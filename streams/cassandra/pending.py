@@ -95,7 +95,7 @@ class Pending:
         self.moves = {}
 
     def _move(self, reindex: Reindex, partition: int, position: int) -> None:
-        for table, key, comes in reindex.index(reindex.before, reindex.after):
+        for table, key, comes in reindex.difference():
             known = self.rows.get(table, {}).get(key)
             if known is None or known.position <= position:
                 self.place(table, key, Placed(None if comes else GONE, partition, position))

@@ -135,7 +135,7 @@ class FreshRows:
         for key, later in self._tasks.items():
             sums.add(str(key[0]), TASKS.name, CODECS[TASKS].of(key), _encode(later.build(*later.args)))
         for task_id, move in self._moved.items():
-            for table, key, comes in move.index(move.before, move.after):
+            for table, key, comes in move.difference():
                 if comes:
                     sums.add(task_id, table.name, CODECS[table].of(key), b"")
         for task_id, hashed in self._decisions.items():

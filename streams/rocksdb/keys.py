@@ -16,9 +16,6 @@ from taskscheduler.projections.tables import Column, Key, Table, Value
 PARTITIONS = 4_096
 """Encoded partition keys that are remembered for each table with few of them."""
 
-MOVING = 8
-"""Other values that are remembered there."""
-
 _BIAS = 1 << 63
 _OVER = bytes(255 - byte for byte in range(256))
 _END = b"\0\0"
@@ -69,9 +66,11 @@ class KeyCodec:
         self._columns = table.key_columns
         self._encoders = [_encoder(column) for column in self._columns]
         if len(self._encoders) == 3:
-            # Such a table has few partitions (lists, scopes) with many rows each, and a row moves between some of them.
+            # Such a table has few partitions (lists, scopes) with many rows each.
             self._encoders[0] = lru_cache(PARTITIONS)(self._encoders[0])
-            self._encoders[1:] = [lru_cache(MOVING)(encode) for encode in self._encoders[1:]]
+        partition = self._encoders[0]
+        self.head: Callable[[Value], bytes] = lru_cache(PARTITIONS)(lambda value: prefix + partition(value))
+        """What the keys of a partition begin with, where one column names it."""
         self.of_row = _row_encoder(prefix, [column.name for column in self._columns], self._encoders)
 
     def of(self, values: Key) -> bytes:
@@ -80,6 +79,11 @@ class KeyCodec:
             first, second, third = self._encoders[:3]
             return self.prefix + first(values[0]) + second(values[1]) + third(values[2])
         return self.prefix + b"".join([encode(value) for encode, value in zip(self._encoders, values, strict=False)])
+
+    def place(self, clustering: Key) -> bytes:
+        """What follows the head in the key of a row, where two columns name its place."""
+        _, first, second = self._encoders
+        return first(clustering[0]) + second(clustering[1])
 
     def values(self, key: bytes) -> dict[str, Value]:
         """The key columns in a whole key, by name."""

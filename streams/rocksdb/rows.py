@@ -28,6 +28,7 @@ CHECKPOINT_KEY = b"log.checkpoint"
 
 _NUMBER = Struct(">Q")
 _CRC = Struct(">I")
+_REST = Struct(">qQBHH")
 _HEAD = Struct(">IqQBHH")
 _HEAD_SIZE = _HEAD.size
 number = _NUMBER.pack
@@ -61,8 +62,8 @@ def version_key(stream: str, version: int) -> bytes:
 def pack_row(row: Row) -> bytes:
     """The value of a row."""
     stream, topic = row.stream.encode(), row.topic.encode()
-    head = _HEAD.pack(0, row.appended_at, row.version, row.is_uuid, len(stream), len(topic))
-    body = b"".join((head[4:], stream, topic, row.state))
+    head = _REST.pack(row.appended_at, row.version, row.is_uuid, len(stream), len(topic))
+    body = b"".join((head, stream, topic, row.state))
     return _CRC.pack(crc32(body, crc32(number(row.position)))) + body
 
 

@@ -150,9 +150,16 @@ class RocksViews:
         moved, self._moved = self._moved, {}
         tables = self._tables
         for move in moved.values():
-            for table, key, comes in move.index(move.before, move.after):
+            for table, gone, was, come, now in move.index(move.before, move.after):
                 rows = tables[table]
-                rows.buffered.dirty[rows.codec.of(key)] = _KEY_ONLY if comes else None
+                head, dirty = rows.codec.head, rows.buffered.dirty
+                place = rows.codec.place(was)
+                for partition in gone:
+                    dirty[head(partition) + place] = None
+                if now != was:
+                    place = rows.codec.place(now)
+                for partition in come:
+                    dirty[head(partition) + place] = _KEY_ONLY
 
     def _count(self) -> None:
         self.apply(self._tally.changed(), 0, 0)

@@ -6,17 +6,15 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from taskscheduler.api.settings import Cassandra
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import MINUTE
-from taskscheduler.projections.changes import Reindex
+from taskscheduler.projections.changes import Moved, Reindex
 from taskscheduler.projections.projector import TABLES
 from taskscheduler.projections.queries import Queries
-from taskscheduler.projections.tables import Key, Table
 from taskscheduler.streams.cassandra.in_force import ViewsInForce
 from taskscheduler.streams.cassandra.pending import GONE, Pending
 from taskscheduler.streams.cassandra.positions import Positions, ViewsBehind
@@ -209,11 +207,12 @@ async def test_positions_never_go_back(stage: Stage) -> None:
 def test_rows_that_moved_on_are_taken_away_where_somebody_may_have_written_them_before_he_died() -> None:
     table = next(table for table in TABLES if table.name == "tasks_by_created")
 
-    def index(before: Task, after: Task) -> list[tuple[Table[Any], Key, bool]]:
-        return [(table, (before.version,), False), (table, (after.version,), True)]
+    def index(before: Task, after: Task) -> list[Moved]:
+        return [Moved(table, ["all"], (before.version, "a"), ["all"], (after.version, "a"))]
 
     pending = Pending()
     for version in (1, 2):
         change = Reindex(index, Task("a", version - 1), Task("a", version))
         pending.add([change], 0, version, in_doubt=True)
-    assert pending.rows[table] == {(0,): (GONE, 0, 1), (1,): (GONE, 0, 2), (2,): (None, 0, 2)}
+    places = {("all", 0, "a"): (GONE, 0, 1), ("all", 1, "a"): (GONE, 0, 2), ("all", 2, "a"): (None, 0, 2)}
+    assert pending.rows[table] == places
