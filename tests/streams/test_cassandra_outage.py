@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,28 @@ async def test_killed_in_the_middle_of_writing_it_comes_back_whole(stage: Stage,
         await asyncio.to_thread(own_cassandra.process.start)
         await stage.settled()
         await stage.check()
+
+
+async def test_with_a_full_disk_it_is_behind_and_caught_up_with_when_there_is_room(
+    stage: Stage, own_cassandra: Server
+) -> None:
+    session = stage.sessions[1]
+    filler = f"{session.keyspace}.filler"
+    await session.run(f"CREATE TABLE {filler} (id int PRIMARY KEY, data text)", timeout=60)
+    own_cassandra.limit_files(1024 * 1024)
+    with suppress(ViewsUnavailable):
+        for number in count():
+            await session.run(f"INSERT INTO {filler} (id, data) VALUES ({number}, '{'x' * 100_000}')", timeout=2)
+    while "views" not in stage.projector.failures:
+        stage.work()
+        await asyncio.sleep(0.05)
+    before = sum(stage.projector.positions.values())
+    stage.work(rounds=3)
+    assert before < sum(stage.log.ends.values()), "the log goes on"
+    await asyncio.to_thread(own_cassandra.process.kill)
+    await asyncio.to_thread(own_cassandra.process.start)
+    await stage.settled()
+    await stage.check()
 
 
 async def test_while_it_is_away_what_waits_in_memory_is_bounded(stage: Stage, own_cassandra: Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,34 @@ async def test_nothing_acknowledged_is_lost_when_the_broker_is_killed(own_kafka:
         }
         assert expected <= set(found)
     await other.close()
+
+
+async def test_a_full_disk_refuses_what_comes_and_loses_nothing_acknowledged(
+    own_kafka: Server, log: KafkaEventLog
+) -> None:
+    there = log.partition_of("task/a")
+    told = 0
+
+    async def append() -> None:
+        nonlocal told
+        await log.append([decision("task/a", told, name=f"{told} " + "x" * 100_000)])
+        told += 1
+
+    await append()
+    own_kafka.limit_files(16 * 1024 * 1024)
+    with suppress(LogUnavailable):
+        while True:
+            await append()
+    assert told > 50, "there was room for some"
+    for refused in ("b", "c"):
+        assert await seconds(log.append([decision(f"task/{refused}", 0)]), LogUnavailable) < BOUND / 1000 + 1
+    await asyncio.to_thread(own_kafka.process.kill)
+    await start(own_kafka)
+    await until_taken(log, "task/d", 0)
+    kept = accepted(await read_all(log, there, chunk=50))
+    versions = [entry.record.expected_version for entry in kept if entry.record and entry.record.stream == "task/a"]
+    assert versions[:told] == list(range(told))
+    assert len(versions) <= told + 1, "only what was on its way when there was no room may be there beyond it"
 
 
 async def test_a_log_is_not_opened_without_its_broker(own_kafka: Server, log: KafkaEventLog) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -66,6 +67,12 @@ class Server(msgspec.Struct, frozen=True):
     def start(self) -> None:
         """Start it, unless it runs."""
         self.process.start()
+
+    def limit_files(self, size: int) -> None:
+        """No file of the process may grow beyond `size` bytes until it is started again: a full disk, to it."""
+        pid = self.process.pid()
+        assert pid is not None
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 class Flink(msgspec.Struct, frozen=True):
