@@ -7,15 +7,18 @@ from typing import NamedTuple, assert_never
 import msgspec
 from msgspec.structs import replace
 
-from taskscheduler.domain import errors
+from taskscheduler.domain import backfill, errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import Definition
 from taskscheduler.domain.draft import Draft, tzdata_of
 from taskscheduler.domain.evolve import KEY_LIFETIME
+from taskscheduler.domain.fires import catch_up, drop_owed, purge_owed
+from taskscheduler.domain.resume import resume
 from taskscheduler.domain.schedule import NeverFires, Schedule, first_fire, resolve
-from taskscheduler.domain.settle import catch_up, drop_owed, fail_attempt, lose, plan_retention, settle
+from taskscheduler.domain.settle import fail_attempt, lose, plan_retention, settle
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Released, Run, Task, UsedKey
+from taskscheduler.domain.switch import planned
 from taskscheduler.domain.values import Instant
 
 MAX_KEYS = 2_000
@@ -33,6 +36,7 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     events: tuple[ev.Event, ...]
     task: Task
     run_id: str | None = None
+    backfill_id: str | None = None
     replayed: UsedKey | None = None
     lease_until: Instant | None = None
     cancel_requested: bool = False
@@ -42,10 +46,11 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
 class _Reply:
     """What a command tells its caller beside the state."""
 
-    __slots__ = ("cancel_requested", "lease_until", "refused", "run_id")
+    __slots__ = ("backfill_id", "cancel_requested", "lease_until", "refused", "run_id")
 
     def __init__(self) -> None:
         self.run_id: str | None = None
+        self.backfill_id: str | None = None
         self.lease_until: Instant | None = None
         self.cancel_requested = False
         self.refused: errors.DomainError | None = None
@@ -64,7 +69,7 @@ def decide(task: Task, command: msg.Command, context: msg.Context, policy: msg.P
     if key is not None and (used := task.keys.get(key.key)) is not None:
         if used.fingerprint != key.fingerprint:
             raise errors.KeyReused("this Idempotency-Key was used for another request; use a new key")
-        return Decided(events=(), task=task, run_id=used.run_id, replayed=used)
+        return Decided(events=(), task=task, run_id=used.run_id, backfill_id=used.backfill_id, replayed=used)
     draft, reply = Draft(task, context, policy), _Reply()
     settle(draft)
     _apply(draft, command, context, reply)
@@ -72,14 +77,25 @@ def decide(task: Task, command: msg.Command, context: msg.Context, policy: msg.P
     if key is not None and reply.refused is None and not isinstance(command, msg.Renew):
         _room_for_a_key(draft)
         verb = type(command).__name__.lower()
-        draft.add(ev.KeyUsed(at=draft.now, key=key.key, fingerprint=key.fingerprint, verb=verb, run_id=reply.run_id))
+        draft.add(
+            ev.KeyUsed(
+                at=draft.now,
+                key=key.key,
+                fingerprint=key.fingerprint,
+                verb=verb,
+                run_id=reply.run_id,
+                backfill_id=reply.backfill_id,
+            )
+        )
     if draft.events:
         catch_up(draft)
+        backfill.fill(draft)
         plan_retention(draft)
     return Decided(
         events=tuple(draft.events),
         task=draft.task,
         run_id=reply.run_id,
+        backfill_id=reply.backfill_id,
         lease_until=reply.lease_until,
         cancel_requested=reply.cancel_requested,
         refused=reply.refused,
@@ -113,13 +129,7 @@ def _apply(draft: Draft, command: msg.Command, context: msg.Context, reply: _Rep
             _change(draft, definition, command, context, reply)
 
 
-def _change(
-    draft: Draft,
-    definition: Definition,
-    command: msg.Update | msg.Cancel | msg.Delete | msg.Pause | msg.Resume | msg.Trigger | msg.Retry,
-    context: msg.Context,
-    reply: _Reply,
-) -> None:
+def _change(draft: Draft, definition: Definition, command: msg.Change, context: msg.Context, reply: _Reply) -> None:
     now, actor = draft.now, context.actor
     if isinstance(command, msg.Delete):
         _end(draft, actor)
@@ -138,10 +148,16 @@ def _change(
         case msg.Pause(note=note):
             if draft.task.pause is None:
                 draft.add(ev.TaskPaused(at=now, by=actor, note=note))
-        case msg.Resume(note=note):
+        case msg.Resume():
             if draft.task.pause is not None:
-                draft.add(ev.TaskResumed(at=now, by=actor, note=note))
+                resume(draft, command, actor)
                 settle(draft)
+        case msg.Backfill():
+            reply.backfill_id = backfill.request(draft, definition, command, actor)
+        case msg.CancelBackfill(backfill_id=backfill_id):
+            backfill.cancel(draft, backfill_id, actor)
+        case msg.PurgeOwed():
+            purge_owed(draft)
         case msg.Trigger():
             _room_for_a_run(draft.task)
             reply.run_id = draft.queue("manual", now)
@@ -170,21 +186,31 @@ def _create(draft: Draft, command: msg.Create) -> None:
 
 def _update(draft: Draft, definition: Definition, command: msg.Update) -> None:
     changed = command.patch.apply_to(definition)
-    rescheduled = command.patch.schedule is not msgspec.UNSET
-    if rescheduled:
+    rescheduled, pending = command.patch.schedule is not msgspec.UNSET, draft.task.pending
+    if command.effective_from is not None:
+        if not rescheduled:
+            raise errors.Invalid("/effective_from", "goes with `schedule`: name the one that is to hold from then on")
+        pending = planned(draft, changed.schedule, command.effective_from)
+        changed, rescheduled = replace(changed, schedule=definition.schedule), False
+    elif rescheduled:
         schedule = _resolved(draft, changed.schedule, draft.task.created_at)
         changed = replace(changed, schedule=schedule)
-        rescheduled = schedule != definition.schedule
-    if changed == definition:
+        rescheduled, pending = schedule != definition.schedule, None
+    elif command.drop_pending:
+        pending = None
+    replanned = pending != draft.task.pending
+    if changed == definition and not replanned:
         return
     if rescheduled:
-        drop_owed(draft)
+        drop_owed(draft, draft.now + 1)
+    computed = changed.schedule if rescheduled else pending.schedule if replanned and pending is not None else None
     draft.add(
         ev.TaskUpdated(
             at=draft.now,
             definition=changed,
             next_fire=first_fire(changed.schedule, draft.now) if rescheduled else draft.task.next_fire,
-            tzdata=tzdata_of(changed.schedule) if rescheduled else None,
+            tzdata=None if computed is None else tzdata_of(computed),
+            pending=pending,
         )
     )
     settle(draft)
@@ -201,7 +227,8 @@ def _end(draft: Draft, actor: str) -> None:
     """Cancel what runs and account for what has come but did not run."""
     for run_id in sorted(draft.task.runs):
         draft.add(ev.RunCancelled(at=draft.now, run_id=run_id, by=actor))
-    drop_owed(draft)
+    drop_owed(draft, draft.now + 1)
+    backfill.end_all(draft, actor)
 
 
 def _retry(draft: Draft) -> str:

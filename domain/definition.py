@@ -62,6 +62,8 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     catch_up: CatchUp = CatchUp()
     priority: int = 5
     tags: dict[str, str] = {}
+    pause_on_failure: int | None = None
+    """After so many runs in a row that failed for good the task pauses itself."""
 
 
 class DefinitionPatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -77,6 +79,7 @@ class DefinitionPatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True)
     catch_up: CatchUp | msgspec.UnsetType = msgspec.UNSET
     priority: int | msgspec.UnsetType = msgspec.UNSET
     tags: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    pause_on_failure: int | msgspec.UnsetType | None = msgspec.UNSET
 
     def apply_to(self, definition: Definition) -> Definition:
         """The definition with every given field replaced."""

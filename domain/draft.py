@@ -50,9 +50,11 @@ class Draft:
         *,
         nominal_at: Instant | None = None,
         retry_of: str | None = None,
+        backfill_id: str | None = None,
     ) -> str:
         """Make a run; it can be claimed at once. One that stands for no fire time has no nominal time."""
-        run_id = self.new_run_id(scheduled_for)
+        # Runs are kept by their ids: one of a backfill must not be too old to be kept when it is made.
+        run_id = self.new_run_id(scheduled_for if backfill_id is None else self.now)
         self.add(
             ev.RunQueued(
                 at=self.now,
@@ -61,6 +63,7 @@ class Draft:
                 scheduled_for=scheduled_for,
                 nominal_at=nominal_at,
                 retry_of=retry_of,
+                backfill_id=backfill_id,
             )
         )
         return run_id

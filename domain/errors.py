@@ -27,6 +27,10 @@ class WrongState(DomainError):
     """The task or run is not in a state in which this can be done."""
 
 
+class BackfillNotFound(DomainError):
+    """The task has no such backfill, or it ended long ago."""
+
+
 class RevisionMismatch(DomainError):
     """`If-Match` names another revision than the task has."""
 

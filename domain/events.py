@@ -11,19 +11,38 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from taskscheduler.domain.definition import Definition
+from taskscheduler.domain.schedule import Schedule
 from taskscheduler.domain.values import Instant, Json, Millis
 
 RunCause: TypeAlias = Literal["schedule", "catch_up", "manual", "backfill", "retry"]
-SkipReason: TypeAlias = Literal["overlap", "missed", "paused", "too_many_active", "outside_window"]
+SkipReason: TypeAlias = Literal["overlap", "missed", "paused", "too_many_active", "outside_window", "purged"]
 FailReason: TypeAlias = Literal["attempts_exhausted", "gave_up", "deadline", "queue_timeout"]
 AttemptFailure: TypeAlias = Literal["failed", "timed_out", "lost"]
+Missed: TypeAlias = Literal["skip", "latest", "all"]
+"""Which of the fire times that came in a pause run when it ends."""
+BackfillOverlap: TypeAlias = Literal["buffer_all", "allow_all"]
+"""Whether the runs of a backfill are made one after another, or as many at once as there is room for."""
+BackfillEnd: TypeAlias = Literal["cancelled", "task_ended"]
 
 
-class Backlog(msgspec.Struct, frozen=True, gc=False):
-    """Missed fire times still to be caught up, one after another: those with next <= t < until."""
+class Backlog(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Fire times that have come and are still to run, one after another: the `count` with next <= t < until.
+
+    Those before `resumed_until` came in a pause, at whose end they were asked for.
+    """
 
     next: Instant
     until: Instant
+    count: int = 0
+    resumed_until: Instant | None = None
+
+
+class Pending(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A schedule that replaces the present one: it names the fire times for nominal times from `effective_from` on."""
+
+    schedule: Schedule
+    effective_from: Instant
+    next_fire: Instant
 
 
 class Error(msgspec.Struct, frozen=True, gc=False):
@@ -44,11 +63,12 @@ class TaskCreated(_Event, frozen=True, gc=False, tag="task.created.v1"):
 
 
 class TaskUpdated(_Event, frozen=True, gc=False, tag="task.updated.v1"):
-    """`definition` is the whole new one. `next_fire` is the next fire time under it."""
+    """`definition` is the whole new one. `next_fire` is the next fire time under it, `pending` what will replace it."""
 
     definition: Definition
     next_fire: Instant | None
     tzdata: str | None = None
+    pending: Pending | None = None
 
 
 class TaskPaused(_Event, frozen=True, gc=False, tag="task.paused.v1"):
@@ -57,8 +77,11 @@ class TaskPaused(_Event, frozen=True, gc=False, tag="task.paused.v1"):
 
 
 class TaskResumed(_Event, frozen=True, gc=False, tag="task.resumed.v1"):
+    """`missed` says which of the fire times that came in the pause run now; the others are skipped as `paused`."""
+
     by: str
     note: str = ""
+    missed: Missed = "skip"
 
 
 class TaskCancelled(_Event, frozen=True, gc=False, tag="task.cancelled.v1"):
@@ -81,12 +104,56 @@ class ScheduleAdvanced(_Event, frozen=True, gc=False, tag="schedule.advanced.v1"
     tzdata: str | None = None
 
 
+class ScheduleSwitched(_Event, frozen=True, gc=False, tag="schedule.switched.v1"):
+    """The pending schedule took force. Every nominal time before `effective_from` is settled under the old one."""
+
+    schedule: Schedule
+    effective_from: Instant
+    next_fire: Instant | None
+    tzdata: str | None = None
+
+
+class BackfillRequested(_Event, frozen=True, gc=False, tag="backfill.requested.v1"):
+    """Runs are to be made for the `total` nominal times of `schedule` in start <= t < until; the first is `next`."""
+
+    backfill_id: str
+    by: str
+    schedule: Schedule
+    start: Instant
+    until: Instant
+    overlap: BackfillOverlap
+    total: int
+    next: Instant
+    tzdata: str | None = None
+
+
+class BackfillAdvanced(_Event, frozen=True, gc=False, tag="backfill.advanced.v1"):
+    """`fired` runs have been made in all; `next` is the nominal time of the next one, None when that is all."""
+
+    backfill_id: str
+    next: Instant | None
+    fired: int
+    tzdata: str | None = None
+
+
+class BackfillEnded(_Event, frozen=True, gc=False, tag="backfill.ended.v1"):
+    """It was ended before all of its runs were made: those for the last `remaining` nominal times never are."""
+
+    backfill_id: str
+    by: str
+    reason: BackfillEnd
+    remaining: int
+
+
 class RunQueued(_Event, frozen=True, gc=False, tag="run.queued.v1"):
+    """`backfill_id` names the backfill that a run is part of: its nominal time is not one that the schedule owes."""
+
     run_id: str
     cause: RunCause
     scheduled_for: Instant
     nominal_at: Instant | None = None
     retry_of: str | None = None
+    backfill_id: str | None = None
 
 
 class FiresSkipped(_Event, frozen=True, gc=False, tag="fires.skipped.v1"):
@@ -166,6 +233,7 @@ class KeyUsed(_Event, frozen=True, gc=False, tag="key.used.v1"):
     fingerprint: str
     verb: str
     run_id: str | None = None
+    backfill_id: str | None = None
 
 
 class RetentionPlanned(_Event, frozen=True, gc=False, tag="retention.planned.v1"):
@@ -190,6 +258,10 @@ Event: TypeAlias = (
     | TaskDeleted
     | TaskPurged
     | ScheduleAdvanced
+    | ScheduleSwitched
+    | BackfillRequested
+    | BackfillAdvanced
+    | BackfillEnded
     | RunQueued
     | FiresSkipped
     | RunRequeued

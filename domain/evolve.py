@@ -8,7 +8,18 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from taskscheduler.domain import events as ev
-from taskscheduler.domain.state import Attempt, Counts, Pause, Released, Run, Task, UsedKey, run_due
+from taskscheduler.domain.state import (
+    MAX_BACKFILLS,
+    Attempt,
+    Backfill,
+    Counts,
+    Pause,
+    Released,
+    Run,
+    Task,
+    UsedKey,
+    run_due,
+)
 from taskscheduler.domain.values import DAY
 
 T = TypeVar("T")
@@ -47,6 +58,22 @@ def _updated(task: Task, e: ev.TaskUpdated) -> Task:
         revision=task.revision + 1,
         updated_at=e.at,
         next_fire=e.next_fire,
+        pending=e.pending,
+    )
+
+
+def _switched(task: Task, e: ev.ScheduleSwitched) -> Task:
+    if task.definition is None:
+        return task
+    return replace(
+        task,
+        definition=replace(task.definition, schedule=e.schedule),
+        scheduled=0,
+        original=task.original or task.definition,
+        updated_at=e.at,
+        next_fire=e.next_fire,
+        backlog=None,
+        pending=None,
     )
 
 
@@ -55,15 +82,15 @@ def _paused(task: Task, e: ev.TaskPaused) -> Task:
 
 
 def _resumed(task: Task, e: ev.TaskResumed) -> Task:
-    return replace(task, pause=None, updated_at=e.at)
+    return replace(task, pause=None, failures_in_row=0, updated_at=e.at)
 
 
 def _cancelled(task: Task, e: ev.TaskCancelled) -> Task:
-    return replace(task, cancelled_at=e.at, updated_at=e.at, next_fire=None, backlog=None)
+    return replace(task, cancelled_at=e.at, updated_at=e.at, next_fire=None, backlog=None, pending=None)
 
 
 def _deleted(task: Task, e: ev.TaskDeleted) -> Task:
-    return replace(task, deleted_at=e.at, updated_at=e.at, next_fire=None, backlog=None)
+    return replace(task, deleted_at=e.at, updated_at=e.at, next_fire=None, backlog=None, pending=None)
 
 
 def _purged(task: Task, _: ev.TaskPurged) -> Task:
@@ -83,9 +110,12 @@ def _queued(task: Task, e: ev.RunQueued) -> Task:
         retry_of=e.retry_of,
         status="queued",
         available_at=e.at,
+        backfill_id=e.backfill_id,
     )
     counts = replace(task.counts, fired=task.counts.fired + 1)
-    if e.nominal_at is not None and task.definition is not None and task.definition.schedule.max_runs is not None:
+    if e.backfill_id is not None:
+        task = _with_active(task, e.backfill_id, 1)
+    elif e.nominal_at is not None and task.definition is not None and task.definition.schedule.max_runs is not None:
         task = replace(task, scheduled=task.scheduled + 1)
     return replace(task, runs=_with(task.runs, run.id, run), counts=counts, last_run_id=run.id)
 
@@ -149,7 +179,8 @@ def _succeeded(task: Task, e: ev.AttemptSucceeded) -> Task:
     if run is None:
         return task
     run = replace(_end_attempt(run, e.at, "succeeded", None), status="succeeded", finished_at=e.at)
-    return _finish(task, run, replace(task.counts, succeeded=task.counts.succeeded + 1))
+    task = _finish(task, run, replace(task.counts, succeeded=task.counts.succeeded + 1))
+    return replace(task, failures_in_row=0) if task.failures_in_row else task
 
 
 def _failed(task: Task, e: ev.AttemptFailed) -> Task:
@@ -160,7 +191,8 @@ def _failed(task: Task, e: ev.AttemptFailed) -> Task:
     if e.retry_at is not None:
         return _with_run(task, replace(run, status="retrying", retry_at=e.retry_at))
     run = replace(run, status="failed", reason=e.reason, finished_at=e.at)
-    return _finish(task, run, replace(task.counts, failed=task.counts.failed + 1))
+    task = _finish(task, run, replace(task.counts, failed=task.counts.failed + 1))
+    return replace(task, failures_in_row=task.failures_in_row + 1)
 
 
 def _run_cancelled(task: Task, e: ev.RunCancelled) -> Task:
@@ -192,9 +224,50 @@ def _reported_late(task: Task, e: ev.ReportedLate) -> Task:
     return task
 
 
+def _backfill_requested(task: Task, e: ev.BackfillRequested) -> Task:
+    backfills = task.backfills
+    if len(backfills) >= MAX_BACKFILLS:
+        ended = next((known.id for known in backfills.values() if known.status != "running"), None)
+        backfills = {key: known for key, known in backfills.items() if key != ended}
+    backfill = Backfill(
+        id=e.backfill_id,
+        by=e.by,
+        requested_at=e.at,
+        schedule=e.schedule,
+        start=e.start,
+        until=e.until,
+        overlap=e.overlap,
+        total=e.total,
+        next=e.next,
+    )
+    return replace(task, backfills=_with(backfills, backfill.id, backfill))
+
+
+def _backfill_advanced(task: Task, e: ev.BackfillAdvanced) -> Task:
+    backfill = task.backfills.get(e.backfill_id)
+    if backfill is None:
+        return task
+    return replace(task, backfills=_with(task.backfills, backfill.id, replace(backfill, next=e.next, fired=e.fired)))
+
+
+def _backfill_ended(task: Task, e: ev.BackfillEnded) -> Task:
+    backfill = task.backfills.get(e.backfill_id)
+    if backfill is None:
+        return task
+    return replace(task, backfills=_with(task.backfills, backfill.id, replace(backfill, next=None, reason=e.reason)))
+
+
+def _with_active(task: Task, backfill_id: str, more: int, failed: int = 0) -> Task:
+    backfill = task.backfills.get(backfill_id)
+    if backfill is None:
+        return task
+    backfill = replace(backfill, active=backfill.active + more, failed=backfill.failed + failed)
+    return replace(task, backfills=_with(task.backfills, backfill_id, backfill))
+
+
 def _key_used(task: Task, e: ev.KeyUsed) -> Task:
     keys = {key: used for key, used in task.keys.items() if used.at > e.at - KEY_LIFETIME}
-    keys[e.key] = UsedKey(fingerprint=e.fingerprint, verb=e.verb, at=e.at, run_id=e.run_id)
+    keys[e.key] = UsedKey(fingerprint=e.fingerprint, verb=e.verb, at=e.at, run_id=e.run_id, backfill_id=e.backfill_id)
     return replace(task, keys=keys)
 
 
@@ -230,6 +303,8 @@ def _finish(task: Task, run: Run, counts: Counts) -> Task:
     if run.id in dues:
         dues = dues.copy()
         del dues[run.id]
+    if run.backfill_id is not None:
+        task = _with_active(task, run.backfill_id, -1, int(run.status == "failed"))
     return replace(task, runs=runs, dues=dues, counts=counts, last_finished=run)
 
 
@@ -253,6 +328,10 @@ _APPLY: dict[type, Callable[[Task, Any], Task]] = {
     ev.TaskDeleted: _deleted,
     ev.TaskPurged: _purged,
     ev.ScheduleAdvanced: _advanced,
+    ev.ScheduleSwitched: _switched,
+    ev.BackfillRequested: _backfill_requested,
+    ev.BackfillAdvanced: _backfill_advanced,
+    ev.BackfillEnded: _backfill_ended,
     ev.RunQueued: _queued,
     ev.FiresSkipped: _skipped,
     ev.RunRequeued: _requeued,

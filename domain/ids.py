@@ -27,6 +27,11 @@ def run_id_floor(instant: Instant) -> str:
     return f"{max(0, instant):012x}"
 
 
+def instant_of(run_id: str) -> Instant:
+    """The instant that the id of a run begins with: what `run_id_floor` is held against."""
+    return int(run_id[:12], 16)
+
+
 def mix(seed: int, salt: int) -> int:
     """64 well-spread bits from a seed and a salt (splitmix64, Steele et al. 2014)."""
     z = (seed + salt * 0x9E3779B97F4A7C15) & _MASK

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from taskscheduler.domain.definition import Definition, DefinitionPatch
-from taskscheduler.domain.events import Error
+from taskscheduler.domain.events import BackfillOverlap, Error, Missed
 from taskscheduler.domain.values import DAY, MINUTE, Instant, Json, Millis
 
 
@@ -41,7 +41,14 @@ class Create(msgspec.Struct, frozen=True, gc=False):
 
 
 class Update(msgspec.Struct, frozen=True, gc=False):
+    """A schedule in the patch holds from `effective_from` on, or from now; either replaces one that was pending.
+
+    `drop_pending` keeps the present schedule for good.
+    """
+
     patch: DefinitionPatch
+    effective_from: Instant | None = None
+    drop_pending: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True, gc=False):
@@ -57,7 +64,28 @@ class Pause(msgspec.Struct, frozen=True, gc=False):
 
 
 class Resume(msgspec.Struct, frozen=True, gc=False):
+    """`missed` says which of the fire times that came in the pause are to run."""
+
     note: str = ""
+    missed: Missed = "skip"
+
+
+class Backfill(msgspec.Struct, frozen=True, gc=False):
+    """Run for the nominal times in start <= t < until, by the schedule in force."""
+
+    start: Instant
+    until: Instant
+    overlap: BackfillOverlap = "buffer_all"
+
+
+class CancelBackfill(msgspec.Struct, frozen=True, gc=False):
+    """Make no more runs of the backfill, and cancel those that are active."""
+
+    backfill_id: str
+
+
+class PurgeOwed(msgspec.Struct, frozen=True, gc=False):
+    """Skip the fire times that wait to be caught up or for the end of a run."""
 
 
 class Trigger(msgspec.Struct, frozen=True, gc=False):
@@ -115,6 +143,7 @@ class Lose(msgspec.Struct, frozen=True, gc=False):
     token_hash: str
 
 
-Command: TypeAlias = (
-    Create | Update | Cancel | Delete | Pause | Resume | Trigger | Retry | Wake | Claim | Renew | Complete | Fail | Lose
-)
+Change: TypeAlias = Update | Cancel | Delete | Pause | Resume | Backfill | CancelBackfill | PurgeOwed | Trigger | Retry
+"""What is asked of a task that is there."""
+
+Command: TypeAlias = Change | Create | Wake | Claim | Renew | Complete | Fail | Lose

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from taskscheduler.domain import events as ev
 from taskscheduler.domain.definition import Overlap
 from taskscheduler.domain.schedule import Schedule, count_between, next_after, prev_before
@@ -40,18 +42,17 @@ def plan_one_time(task: Task) -> Plan:
     return _plan_on_time(task, start, end)
 
 
-def plan_fires(task: Task, now: Instant, late_after: Millis) -> Plan:
-    """What becomes of the fire times from `next_fire` to now. Those over `late_after` ago were missed."""
+def plan_fires(task: Task, now: Instant, end: Instant, late_after: Millis) -> Plan:
+    """What becomes of the fire times from `next_fire` up to `end`. Those over `late_after` ago were missed."""
     assert task.definition is not None and task.next_fire is not None
     schedule, policy = task.definition.schedule, task.definition.catch_up
-    start, end = task.next_fire, now + 1
-    late = now - late_after
+    start, late = task.next_fire, now - late_after
     on_time = _first_from(schedule, start, late)
-    on_time = on_time if on_time is not None and on_time <= now else None
+    on_time = on_time if on_time is not None and on_time < end else None
     skips: list[Skip] = []
     fires: list[Fire] = []
     if start < late:
-        missed_end = late
+        missed_end = min(late, end)
         # What is not missed yet is not outside the window either, however short that is.
         oldest = min(now - policy.window, late)
         if policy.policy == "none":
@@ -120,13 +121,20 @@ def _plan_buffer(task: Task, start: Instant, end: Instant) -> Plan:
             cut = end
             break
         cut = following + 1
-    return Plan([(cut, end, "overlap")], ev.Backlog(first if older is None else older.next, cut), [])
+    made = _backlog(schedule, first, cut)
+    if older is not None:
+        made = replace(older, until=cut, count=older.count + made.count)
+    return Plan([(cut, end, "overlap")], made, [])
+
+
+def _backlog(schedule: Schedule, start: Instant, end: Instant, resumed_until: Instant | None = None) -> ev.Backlog:
+    return ev.Backlog(start, end, count_between(schedule, start, end), resumed_until)
 
 
 def _waits(task: Task) -> bool:
     """Whether a fire has to wait for runs that are active, or for what is owed before it."""
     assert task.definition is not None
-    busy = bool(task.runs) or task.backlog is not None
+    busy = task.busy > 0 or task.backlog is not None
     return busy and task.definition.overlap not in ("allow_all", "cancel_other")
 
 
@@ -134,21 +142,52 @@ def _plan_backlog(task: Task, start: Instant, oldest: Instant, late: Instant, en
     """The last missed times within window and limit are caught up, and with them what is due now."""
     assert task.definition is not None
     schedule, limit = task.definition.schedule, task.definition.catch_up.limit
-    skips: list[Skip] = []
-    older = task.backlog
-    if older is not None:
-        if count_between(schedule, older.until, start):
-            # A cursor names one stretch; between the two lie fire times that were settled otherwise.
-            skips.append((older.next, older.until, "missed"))
-        else:
-            start = older.next
+    skips, start, resumed_until = _joined(task, start)
     first = _last_n_start(schedule, max(start, oldest), end, limit)
     if first is None:
         first = end
     skips.append((start, min(oldest, first), "outside_window"))
     skips.append((max(start, oldest), min(first, late), "missed"))
     skips.append((max(start, late), first, "overlap"))
-    return Plan(skips, ev.Backlog(first, end) if first < end else None, [])
+    return Plan(skips, _backlog(schedule, first, end, resumed_until) if first < end else None, [])
+
+
+def plan_resumed(task: Task, end: Instant, *, latest: bool) -> tuple[list[Skip], Plan]:
+    """What becomes of the fire times that came in a pause, now that the latest or all of them shall run.
+
+    Someone asked for them, so that the catch-up window does not count; the limit does. The skips apart from the plan
+    are of times that the pause covered, or of what was owed before it.
+    """
+    assert task.definition is not None and task.next_fire is not None
+    schedule, began = task.definition.schedule, task.next_fire
+    if latest:
+        last = prev_before(schedule, end)
+        assert last is not None
+        skips: list[Skip] = [(began, last, "paused")]
+        if not _waits(task):
+            return skips, Plan([], task.backlog, [(last, "catch_up")])
+        plan = _plan_buffer(task, last, end)
+        waiting = None if plan.backlog is None else replace(plan.backlog, resumed_until=end)
+        return skips, plan._replace(backlog=waiting)
+    skips, start, _ = _joined(task, began)
+    first = _last_n_start(schedule, start, end, task.definition.catch_up.limit)
+    assert first is not None
+    skips += [(start, min(first, began), "missed"), (began, first, "paused")]
+    return skips, Plan([], _backlog(schedule, first, end, resumed_until=end), [])
+
+
+def _joined(task: Task, start: Instant) -> tuple[list[Skip], Instant, Instant | None]:
+    """Where a backlog of the times from `start` on begins, with the older one if that reaches up to it.
+
+    A backlog names one stretch: an older one apart from it, with times between that were settled otherwise, gives way.
+    """
+    older = task.backlog
+    assert task.definition is not None
+    if older is None:
+        return [], start, None
+    if count_between(task.definition.schedule, older.until, start):
+        return [(older.next, older.until, "missed")], start, None
+    return [], older.next, older.resumed_until
 
 
 def _first_from(schedule: Schedule, start: Instant, instant: Instant) -> Instant | None:

@@ -7,12 +7,25 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from taskscheduler.domain.definition import Definition
-from taskscheduler.domain.events import Backlog, Error, FailReason, RunCause, SkipReason
+from taskscheduler.domain.events import (
+    BackfillEnd,
+    BackfillOverlap,
+    Backlog,
+    Error,
+    FailReason,
+    Pending,
+    RunCause,
+    SkipReason,
+)
+from taskscheduler.domain.schedule import Schedule
 from taskscheduler.domain.values import Instant, Json, Millis
 
 MAX_ACTIVE_RUNS = 1_000
+MAX_BACKFILLS = 10
+"""Backfills that a task has at once; so many are remembered, those that have ended among them."""
 
 TaskStatus: TypeAlias = Literal["cancelled", "paused", "running", "scheduled", "failed", "completed"]
+BackfillStatus: TypeAlias = Literal["running", "completed", "cancelled"]
 RunStatus: TypeAlias = Literal["queued", "running", "retrying", "succeeded", "failed", "cancelled", "skipped"]
 
 
@@ -50,6 +63,7 @@ class Run(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     finished_at: Instant | None = None
     nominal_until: Instant | None = None
     count: int = 1
+    backfill_id: str | None = None
 
     @property
     def active_attempt(self) -> Attempt | None:
@@ -73,6 +87,40 @@ class Pause(msgspec.Struct, frozen=True, gc=False):
     by: str
 
 
+class Backfill(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Runs for the `total` nominal times of `schedule` in start <= t < until, the schedule when it was requested.
+
+    `fired` of them have been made, `active` of those have not ended, `failed` failed for good. `next` is the nominal
+    time of the next one. `reason` says why it was ended before all were made.
+    """
+
+    id: str
+    by: str
+    requested_at: Instant
+    schedule: Schedule
+    start: Instant
+    until: Instant
+    overlap: BackfillOverlap
+    total: int
+    next: Instant | None
+    fired: int = 0
+    active: int = 0
+    failed: int = 0
+    reason: BackfillEnd | None = None
+
+    @property
+    def remaining(self) -> int:
+        """For how many nominal times no run has been made."""
+        return self.total - self.fired
+
+    @property
+    def status(self) -> BackfillStatus:
+        """Cancelled, running while it makes runs or one of them is active, then completed."""
+        if self.reason is not None:
+            return "cancelled"
+        return "completed" if self.next is None and not self.active else "running"
+
+
 class Released(msgspec.Struct, frozen=True, gc=False):
     """An attempt that was cancelled and whose holder has not reported since. `until` is the end of its lease."""
 
@@ -88,6 +136,7 @@ class UsedKey(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     verb: str
     at: Instant
     run_id: str | None = None
+    backfill_id: str | None = None
 
 
 class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -96,6 +145,7 @@ class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `runs` (active ones) and `keys` are stored under keys of their own, everything else in one row. `dues` says when
     each run needs attention; it follows from `runs` and is kept so that the earliest costs no look at every run.
     `scheduled` counts runs for nominal times where the schedule bounds their number, since it was last changed.
+    `failures_in_row` counts runs that failed for good since the last that succeeded, or since the task was resumed.
     `last_finished` is the run that ended last and `last_skipped` the last row of skipped fire times. `released` holds
     cancelled attempts by run. `version` counts accepted decisions and survives a purge.
     """
@@ -112,7 +162,9 @@ class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     original: Definition | None = None
     next_fire: Instant | None = None
     backlog: Backlog | None = None
+    pending: Pending | None = None
     pause: Pause | None = None
+    failures_in_row: int = 0
     cancelled_at: Instant | None = None
     deleted_at: Instant | None = None
     counts: Counts = Counts()
@@ -121,6 +173,7 @@ class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     last_finished: Run | None = None
     last_skipped: Run | None = None
     expire_at: Instant | None = None
+    backfills: dict[str, Backfill] = {}
     released: dict[str, Released] = {}
     runs: dict[str, Run] = {}
     dues: dict[str, Instant] = {}
@@ -136,6 +189,31 @@ class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         """Whether the schedule has made as many runs as it may."""
         most = None if self.definition is None else self.definition.schedule.max_runs
         return most is not None and self.scheduled >= most
+
+    @property
+    def upcoming(self) -> Instant | None:
+        """The next fire time, under the present schedule or the one that will have replaced it by then."""
+        pending = self.pending
+        if pending is None or (self.next_fire is not None and self.next_fire < pending.effective_from):
+            return self.next_fire
+        return pending.next_fire
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a run is still to be made: for a fire time, or of a backfill."""
+        if self.next_fire is not None or self.backlog is not None or self.pending is not None:
+            return True
+        return any(backfill.next is not None for backfill in self.backfills.values())
+
+    @property
+    def busy(self) -> int:
+        """Active runs that fire times have to wait for: all but those of backfills."""
+        return len(self.runs) - self.backfilling
+
+    @property
+    def backfilling(self) -> int:
+        """Active runs of backfills."""
+        return sum(backfill.active for backfill in self.backfills.values())
 
     @property
     def last_run(self) -> Run | None:
@@ -156,7 +234,7 @@ class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             return "paused"
         if self.runs:
             return "running"
-        if self.next_fire is not None or self.backlog is not None:
+        if self.goes_on:
             return "scheduled"
         last = self.last_run
         return "failed" if last is not None and last.status == "failed" else "completed"
@@ -178,10 +256,15 @@ def as_made(task: Task) -> Task:
 
 
 def wakeup(task: Task) -> Instant | None:
-    """The one moment at which the stream next needs attention, or None: fire, retry, deadline, lease, retention."""
+    """The one moment at which the stream next needs attention, or None.
+
+    It is the earliest of: fire, change of schedule, retry, deadline, lease, retention.
+    """
     earliest = task.expire_at
     if task.next_fire is not None and task.pause is None and (earliest is None or task.next_fire < earliest):
         earliest = task.next_fire
+    if task.pending is not None and (earliest is None or task.pending.effective_from < earliest):
+        earliest = task.pending.effective_from
     if task.dues:
         due = min(task.dues.values())
         if earliest is None or due < earliest:

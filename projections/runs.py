@@ -46,6 +46,7 @@ class RunView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     nominal_until: Instant | None = None
     count: int = 1
     result: Json | None = None
+    backfill_id: str | None = None
 
 
 _OF_A_RUN = (
@@ -88,6 +89,7 @@ def run_view(task_id: str, run: Run, result: Json | None = None) -> RunView:
         run.nominal_until,
         run.count,
         result,
+        run.backfill_id,
     )
 
 

@@ -107,7 +107,7 @@ def _place(table: Table[Any], task: Task) -> Value:
     if table is BY_CREATED:
         return task.created_at
     if table is BY_NEXT_FIRE:
-        return NEVER if task.next_fire is None else task.next_fire
+        return NEVER if (fire := task.upcoming) is None else fire
     return "" if task.definition is None else task.definition.name
 
 
@@ -115,7 +115,7 @@ def project(accepted: Accepted) -> Sequence[Change]:
     """Nothing, as long as the decision changed nothing that lists are made or ordered by."""
     before, after = accepted.before, accepted.after
     if (
-        before.next_fire == after.next_fire
+        before.upcoming == after.upcoming
         and before.definition is after.definition
         and before.deleted_at == after.deleted_at
         and before.created_at == after.created_at

@@ -8,11 +8,36 @@ import msgspec
 
 from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.definition import Definition
-from taskscheduler.domain.state import Counts, Pause, Task, TaskStatus
+from taskscheduler.domain.events import BackfillOverlap, Pending
+from taskscheduler.domain.state import Backfill, BackfillStatus, Counts, Pause, Task, TaskStatus
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.changes import Change, Delete, Later
 from taskscheduler.projections.runs import RunView, run_view
 from taskscheduler.projections.tables import Column, Table
+
+
+class OwedView(msgspec.Struct, frozen=True, gc=False):
+    """The `count` fire times with since <= t < until that have come and are still to run."""
+
+    since: Instant
+    until: Instant
+    count: int
+
+
+class BackfillView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A backfill: of `total` runs `fired` were made, `active` of these run or wait, `failed` failed for good."""
+
+    id: str
+    status: BackfillStatus
+    by: str
+    requested_at: Instant
+    since: Instant
+    until: Instant
+    overlap: BackfillOverlap
+    total: int
+    fired: int
+    active: int
+    failed: int
 
 
 class TaskView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -30,6 +55,10 @@ class TaskView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     counts: Counts = Counts()
     pause: Pause | None = None
     deleted_at: Instant | None = None
+    owed: OwedView | None = None
+    pending: Pending | None = None
+    failures_in_row: int = 0
+    backfills: tuple[BackfillView, ...] = ()
 
 
 TASKS = Table("tasks", TaskView, partition=(Column("id"),))
@@ -40,7 +69,7 @@ def view_of(task: Task) -> TaskView:
     definition = task.definition
     if definition is None:
         raise ValueError(f"there is no task {task.id!r}")
-    last = task.last_run
+    last, owed = task.last_run, task.backlog
     return TaskView(
         task.id,
         definition,
@@ -49,11 +78,31 @@ def view_of(task: Task) -> TaskView:
         task.version,
         task.created_at,
         task.updated_at,
-        task.next_fire,
+        task.upcoming,
         None if last is None else run_view(task.id, last),
         task.counts,
         task.pause,
         task.deleted_at,
+        None if owed is None else OwedView(owed.next, owed.until, owed.count),
+        task.pending,
+        task.failures_in_row,
+        tuple([_backfill_view(backfill) for backfill in task.backfills.values()]) if task.backfills else (),
+    )
+
+
+def _backfill_view(of: Backfill) -> BackfillView:
+    return BackfillView(
+        of.id,
+        of.status,
+        of.by,
+        of.requested_at,
+        of.start,
+        of.until,
+        of.overlap,
+        of.total,
+        of.fired,
+        of.active,
+        of.failed,
     )
 
 

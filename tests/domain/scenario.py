@@ -62,8 +62,23 @@ def brief(event: ev.Event) -> str:
     match event:
         case ev.TaskCreated(next_fire=fire):
             return f"created, next {_or_none(fire)}"
-        case ev.TaskUpdated(next_fire=fire):
+        case ev.TaskUpdated(next_fire=fire, pending=None):
             return f"updated, next {_or_none(fire)}"
+        case ev.TaskUpdated(next_fire=fire, pending=ev.Pending() as pending):
+            then = f"{clock(pending.effective_from)} on {clock(pending.next_fire)}"
+            return f"updated, next {_or_none(fire)}, from {then}"
+        case ev.ScheduleSwitched(next_fire=fire, effective_from=since):
+            return f"switched at {clock(since)}, next {_or_none(fire)}"
+        case ev.BackfillRequested(start=start, until=until, total=total):
+            return f"backfill {clock(start)}..{clock(until)} x{total}"
+        case ev.BackfillAdvanced(next=following, fired=fired):
+            return f"backfill at {_or_none(following)}, {fired} fired"
+        case ev.BackfillEnded(reason=why, remaining=left):
+            return f"backfill {why}, {left} left"
+        case ev.TaskPaused(by="scheduler"):
+            return "paused itself"
+        case ev.TaskResumed(missed=missed):
+            return "resumed" if missed == "skip" else f"resumed, missed {missed}"
         case ev.ScheduleAdvanced(next_fire=fire, backlog=backlog):
             owed = "" if backlog is None else f", backlog {clock(backlog.next)}..{clock(backlog.until)}"
             return f"next {_or_none(fire)}{owed}"

@@ -41,3 +41,5 @@ def test_a_life(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     world = run(life())
     assert world.answers["done"] > 10 * DAYS
     assert world.book.events["run.queued.v1"] > 10 * DAYS
+    verbs = ("schedule.switched.v1", "backfill.requested.v1", "backfill.advanced.v1", "task.resumed.v1")
+    assert not (missing := [tag for tag in verbs if not world.book.events[tag]]), missing

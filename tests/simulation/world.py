@@ -19,7 +19,7 @@ from taskscheduler.domain.definition import (
     Target,
 )
 from taskscheduler.domain.errors import ClaimLost, DomainError
-from taskscheduler.domain.events import Error
+from taskscheduler.domain.events import BackfillOverlap, Error
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND
@@ -194,7 +194,7 @@ class World:
         chance = self.chance
         if not self.book.tasks.get(name) or not self.book.tasks[name].exists:
             return msg.Create(self._definition())
-        match chance.randrange(20):
+        match chance.randrange(25):
             case 0:
                 return msg.Delete()
             case 1:
@@ -202,13 +202,25 @@ class World:
             case 2 | 3:
                 return msg.Pause("p")
             case 4 | 5 | 6 | 7 | 8:
-                return msg.Resume()
+                return msg.Resume(missed=chance.choice(("skip", "latest", "all")))
             case 9 | 10 | 11:
                 return msg.Trigger()
             case 12 | 13:
                 return msg.Retry()
             case 14 | 15 | 16:
                 return msg.Update(DefinitionPatch(schedule=self._schedule()))
+            case 18 | 19:
+                until = clock() - chance.choice((0, 0, HOUR))
+                overlap: BackfillOverlap = chance.choice(("buffer_all", "allow_all"))
+                return msg.Backfill(until - chance.choice((3 * HOUR, DAY)), until, overlap)
+            case 20:
+                known = self.book.tasks[name].backfills
+                return msg.CancelBackfill(chance.choice([*known, "none"]))
+            case 21:
+                return msg.PurgeOwed()
+            case 22:
+                then = clock() + chance.choice((MINUTE, 5 * HOUR, DAY))
+                return msg.Update(DefinitionPatch(schedule=self._schedule()), effective_from=then)
             case 17:
                 return msg.Update(DefinitionPatch(target=self._target(), priority=1 + chance.randrange(9)))
             case _:
@@ -224,6 +236,7 @@ class World:
             timeout=chance.choice((20 * SECOND, 5 * MINUTE, HOUR)),
             catch_up=CatchUp(chance.choice(("all", "latest", "none")), chance.choice((MINUTE, HOUR, 3 * DAY)), 10),
             priority=1 + chance.randrange(9),
+            pause_on_failure=chance.choice((None, None, 1, 3)),
         )
 
     def _schedule(self) -> Schedule:

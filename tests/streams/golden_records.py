@@ -65,6 +65,31 @@ SAMPLES: dict[str, tuple[ev.Event, ...]] = {
         ev.FiresSkipped(at=AT, run_id="r1", nominal_at=AT, reason="overlap"),
         ev.FiresSkipped(at=AT, run_id="r1", nominal_at=AT, reason="missed", nominal_until=AT + 7, count=101),
     ),
+    "schedule.switched.v1": (
+        ev.ScheduleSwitched(
+            at=AT + 9, schedule=Cron("0 3 * * *"), effective_from=AT + 8, next_fire=AT + 9, tzdata="2026a"
+        ),
+        ev.ScheduleSwitched(at=AT + 9, schedule=OneTime(at=AT + 8, kind="at"), effective_from=AT, next_fire=None),
+    ),
+    "backfill.requested.v1": (
+        ev.BackfillRequested(
+            at=AT,
+            backfill_id="b1",
+            by="ada",
+            schedule=Cron("0 2 * * *", "Europe/Berlin"),
+            start=AT - 9,
+            until=AT,
+            overlap="allow_all",
+            total=3,
+            next=AT - 8,
+            tzdata="2026a",
+        ),
+    ),
+    "backfill.advanced.v1": (
+        ev.BackfillAdvanced(at=AT, backfill_id="b1", next=AT - 7, fired=1, tzdata="2026a"),
+        ev.BackfillAdvanced(at=AT, backfill_id="b1", next=None, fired=3),
+    ),
+    "backfill.ended.v1": (ev.BackfillEnded(at=AT, backfill_id="b1", by="ada", reason="cancelled", remaining=2),),
     "run.requeued.v1": (ev.RunRequeued(at=AT, run_id="r1"),),
     "attempt.claimed.v1": (
         ev.AttemptClaimed(

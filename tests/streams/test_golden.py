@@ -116,7 +116,11 @@ def test_the_fold_of_the_golden_log_is_pinned() -> None:
 
 FIELDS_SINCE: frozenset[tuple[type, str]] = frozenset(
     [
-        (st.Task, "scheduled"),
+        *((st.Task, field) for field in ("scheduled", "pending", "failures_in_row", "backfills")),
+        (st.Run, "backfill_id"),
+        (st.UsedKey, "backfill_id"),
+        *((ev.Backlog, field) for field in ("count", "resumed_until")),
+        (definition.Definition, "pause_on_failure"),
         *((schedule.Cron, field) for field in ("gap", "fold", "days", "resolved")),
         *((form, field) for form in get_args(schedule.Schedule) for field in Bounds.__struct_fields__),
     ]
@@ -133,5 +137,5 @@ def test_what_came_later_is_not_written_unless_it_is_given() -> None:
     assert msgspec.json.decode(written, type=schedule.Schedule) == full
 
 
-ADDED_SINCE: frozenset[str] = frozenset()
+ADDED_SINCE = frozenset(["schedule.switched.v1", "backfill.requested.v1", "backfill.advanced.v1", "backfill.ended.v1"])
 """Tags that came after the golden log was written."""

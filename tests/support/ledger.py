@@ -1,4 +1,7 @@
-"""The book of fire times: each nominal time up to now is a run, a skip, owed by the backlog, or waits for a pause."""
+"""The book of fire times: each nominal time up to now is a run, a skip, owed by the backlog, or waits for a pause.
+
+Each backfill has a page of its own: every nominal time that it was asked for is a run, to come, or given up.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from msgspec.structs import replace
 from taskscheduler.domain import events as ev
 from taskscheduler.domain.schedule import Schedule, first_fire, next_after, nominal_of
 from taskscheduler.domain.state import Task
+
+NEVER = 1 << 60
 
 
 def fire_times(schedule: Schedule, since: int, until: int) -> list[int]:
@@ -28,6 +33,10 @@ class Ledger:
         self.schedule: Schedule | None = None
         self.seen_until = 0
         self.open: set[int] = set()
+        self.pending: ev.Pending | None = None
+        self.paused = False
+        self.backfills: dict[str, list[int]] = {}
+        """The nominal times of each that no run has been made for."""
         self.fired = self.skipped = self.runs = 0
 
     def record(self, events: tuple[ev.Event, ...]) -> None:
@@ -38,17 +47,44 @@ class Ledger:
                 case ev.TaskCreated():
                     self._begin(event.definition.schedule, event.at)
                     self.fired = self.skipped = 0
-                case ev.TaskUpdated() if event.definition.schedule != self.given:
+                    self.pending, self.paused, self.backfills = None, False, {}
+                case ev.TaskUpdated():
+                    self.pending = event.pending
+                    if event.definition.schedule != self.given:
+                        self._end()
+                        self._begin(event.definition.schedule, event.at)
+                case ev.ScheduleSwitched():
+                    pending, self.pending = self.pending, None
+                    assert pending is not None and event.at >= pending.effective_from
+                    assert (event.schedule, event.effective_from) == (pending.schedule, pending.effective_from)
                     self._end()
-                    self._begin(event.definition.schedule, event.at)
+                    self._begin(event.schedule, event.effective_from - 1)
+                    self._come(event.at)
+                case ev.TaskPaused() | ev.TaskResumed():
+                    self.paused = isinstance(event, ev.TaskPaused)
                 case ev.TaskCancelled() | ev.TaskDeleted():
                     self._end()
+                    self.pending = None
+                    assert not any(self.backfills.values()), "a task ended before a backfill of it"
                 case ev.RunQueued():
                     self.fired += 1
                     if event.nominal_at is not None:
+                        assert not self.paused, f"{event} was made in a pause"
+                    if event.backfill_id is not None:
+                        assert event.cause == "backfill"
+                        assert event.nominal_at == self.backfills[event.backfill_id].pop(0)
+                    elif event.nominal_at is not None:
                         self._settle([event.nominal_at])
                         self.runs += 1
+                case ev.BackfillRequested():
+                    times = fire_times(event.schedule, event.start - 1, event.until - 1)
+                    assert (len(times), times[0]) == (event.total, event.next)
+                    self.backfills[event.backfill_id] = times
+                case ev.BackfillEnded():
+                    assert event.remaining == len(self.backfills[event.backfill_id])
+                    self.backfills[event.backfill_id] = []
                 case ev.FiresSkipped():
+                    assert event.reason != "paused" or self.paused, f"{event} is of no pause"
                     self.skipped += event.count
                     last = event.nominal_at if event.nominal_until is None else event.nominal_until
                     times = self._between(event.nominal_at, last)
@@ -67,11 +103,20 @@ class Ledger:
         owed: set[int] = set()
         if task.backlog is not None:
             owed.update(self._due(task.backlog.next, task.backlog.until - 1))
+            assert task.backlog.count == len(owed)
         if task.next_fire is not None and task.next_fire <= now:
             owed.update(self._due(task.next_fire, now))
+        if self.pending is not None and self.pending.effective_from <= now:
+            owed = {time for time in owed if time < self.pending.effective_from}
         vanished, twice = self.open - owed, owed - self.open
         assert not vanished, f"neither settled nor owed: {sorted(vanished)}"
         assert not twice, f"settled and owed: {sorted(twice)}"
+        assert task.pending == self.pending
+        for backfill in task.backfills.values():
+            left = self.backfills[backfill.id]
+            assert backfill.next == (left[0] if left else None)
+            assert backfill.reason is not None or backfill.remaining == len(left)
+            assert not left or self.paused or backfill.active or task.backfilling, "a backfill does not go on"
 
     def _begin(self, schedule: Schedule, at: int) -> None:
         self.schedule = self.given = schedule
@@ -82,7 +127,17 @@ class Ledger:
             self._come(at)
 
     def _come(self, now: int) -> None:
-        if self.schedule is not None and now > self.seen_until:
+        if self.schedule is None:
+            return
+        pending = self.pending
+        if pending is not None and now >= pending.effective_from:
+            # The old schedule names what its jitter would have put off beyond the change, and nothing after that.
+            at = next_after(self.schedule, self.seen_until)
+            while at is not None and (nominal := nominal_of(self.schedule, at)) < pending.effective_from:
+                self.open.add(nominal)
+                at = next_after(self.schedule, at)
+            self.seen_until = NEVER
+        elif now > self.seen_until:
             self.open.update(fire_times(self.schedule, self.seen_until, now))
             self.seen_until = now
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch, NoopTarget, Overlap, QueueTarget
-from taskscheduler.domain.events import Error
+from taskscheduler.domain.events import BackfillOverlap, Error, Missed
 from taskscheduler.domain.ids import mix
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
@@ -17,7 +17,7 @@ from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND
 
 WAITS = (None, None, None, 0, 1, 20 * SECOND, MINUTE, MINUTE + 1, 3 * MINUTE, 10 * MINUTE, HOUR, 5 * HOUR, 3 * DAY)
 """How long to wait before a move; None is until the task's wakeup, and then to wake it."""
-KINDS = 17
+KINDS = 21
 
 
 class Dice:
@@ -94,20 +94,38 @@ def definition(dice: Dice, now: int) -> Definition:
         ),
         priority=1 + dice.pick(9),
         overlap=get_args(Overlap)[dice.pick(5)],
+        pause_on_failure=1 + dice.pick(3) if dice.chance(3) else None,
     )
 
 
 def patch(dice: Dice, now: int) -> DefinitionPatch:
     other = definition(dice, now)
-    match dice.pick(4):
+    match dice.pick(5):
         case 0:
             return DefinitionPatch(schedule=other.schedule)
+        case 3:
+            return DefinitionPatch(pause_on_failure=other.pause_on_failure)
         case 1:
             return DefinitionPatch(retry=other.retry, timeout=other.timeout, priority=other.priority)
         case 2:
             return DefinitionPatch(catch_up=other.catch_up, target=other.target)
         case _:
             return DefinitionPatch(name=f"n{dice.pick(2)}")
+
+
+def replan(dice: Dice, now: int) -> msg.Update:
+    """A change of the schedule from an instant on, or that there shall be none."""
+    if dice.chance(6):
+        return msg.Update(DefinitionPatch(), drop_pending=True)
+    ahead = (1, 3 * MINUTE, HOUR, DAY)[dice.pick(4)]
+    return msg.Update(DefinitionPatch(schedule=bounded(dice, now)), now + ahead - dice.pick(2) * dice.pick(MINUTE))
+
+
+def backfill(dice: Dice, now: int) -> msg.Backfill:
+    """What it asks for is mostly not much."""
+    until = now - dice.pick(3) * dice.pick(DAY)
+    span = (10 * MINUTE, 2 * HOUR, 2 * HOUR, DAY)[dice.pick(4)]
+    return msg.Backfill(until - dice.pick(span), until + dice.pick(2), get_args(BackfillOverlap)[dice.pick(2)])
 
 
 def command(kind: int, dice: Dice, task: Task, now: int) -> msg.Command:
@@ -134,13 +152,22 @@ def command(kind: int, dice: Dice, task: Task, now: int) -> msg.Command:
         case 11:
             return msg.Pause("p")
         case 12:
-            return msg.Resume()
+            return msg.Resume(missed=get_args(Missed)[dice.pick(3)])
         case 13:
             return msg.Trigger()
         case 14:
             return msg.Retry()
         case 15:
             return msg.Lose(run_id, number, token)
+        case 16:
+            return backfill(dice, now)
+        case 17:
+            known = list(task.backfills)
+            return msg.CancelBackfill(known[dice.pick(len(known))] if known else "none")
+        case 18:
+            return msg.PurgeOwed()
+        case 19:
+            return replan(dice, now)
         case _ if dice.chance(8):
             return msg.Cancel()
         case _ if dice.chance(8):
