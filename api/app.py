@@ -14,7 +14,7 @@ from litestar.types import Message, Receive, Send
 from taskscheduler.api.node import Node, Running
 from taskscheduler.api.openapi import handlers as openapi_handlers
 from taskscheduler.api.problems import answer, instance_of, problem_of
-from taskscheduler.api.routes import actuator, batch, claims, events, runs, schedules, tasks
+from taskscheduler.api.routes import actuator, batch, claims, events, fire_times, runs, schedules, tasks
 from taskscheduler.api.schemas.task import RESERVED
 from taskscheduler.api.settings import Settings
 from taskscheduler.api.tracing import begin_trace
@@ -39,6 +39,7 @@ def create_app(node: Node, settings: Settings, *, observe: Observe | None = None
     return _App(
         [
             *tasks.handlers(node, forbidden),
+            *fire_times.handlers(node),
             *batch.handlers(node, forbidden),
             *runs.handlers(node),
             *schedules.handlers(node),

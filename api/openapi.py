@@ -17,7 +17,7 @@ from taskscheduler.api.operations import OPTION, RESPONSE_HEADERS, Operation, Re
 from taskscheduler.api.problems import KINDS
 from taskscheduler.api.reply import Reply, encode
 from taskscheduler.api.routes.common import Request
-from taskscheduler.api.schemas import actuator, preview, task, views, work
+from taskscheduler.api.schemas import actuator, backfill, preview, task, views, work
 from taskscheduler.api.schemas.shapes import Schema
 
 TAGS = {
@@ -31,6 +31,7 @@ TAGS = {
 }
 COMPONENTS: dict[str, Schema] = {
     **task.COMPONENTS,
+    **backfill.COMPONENTS,
     **work.COMPONENTS,
     **preview.COMPONENTS,
     **views.COMPONENTS,

@@ -66,6 +66,7 @@ def header(name: str, description: str, schema: Schema) -> Schema:
 
 
 TASK_ID = path_parameter("task_id", "The id of the task.")
+BACKFILL_ID = path_parameter("backfill_id", "The id of the backfill, as `backfills` of the task shows it.")
 KEY = header(
     "Idempotency-Key",
     "The same key with the same request does nothing again and gets the same answer, for at least 24 hours.",

@@ -114,6 +114,7 @@ KINDS: dict[str, Kind] = {
 _DOMAIN: dict[type[errors.DomainError], str] = {
     errors.TaskNotFound: "not-found",
     errors.TaskGone: "gone",
+    errors.BackfillNotFound: "not-found",
     errors.TaskExists: "exists",
     errors.WrongState: "conflict",
     errors.RevisionMismatch: "revision-mismatch",

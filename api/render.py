@@ -11,6 +11,7 @@ import msgspec
 from taskscheduler.api.durations import format_duration
 from taskscheduler.api.values import format_instant
 from taskscheduler.domain.definition import CatchUp, Definition, HttpTarget, NoopTarget, QueueTarget, Target
+from taskscheduler.domain.events import Pending
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
 from taskscheduler.domain.state import Counts
@@ -18,7 +19,7 @@ from taskscheduler.domain.values import Instant, Json, Millis
 from taskscheduler.projections.events import DecisionView
 from taskscheduler.projections.queries import DeadLetterView
 from taskscheduler.projections.runs import AttemptView, RunView
-from taskscheduler.projections.task_view import TaskView
+from taskscheduler.projections.task_view import BackfillView, OwedView, TaskView
 from taskscheduler.streams.dispatch.queue import Given
 from taskscheduler.streams.hub import LiveEvent
 
@@ -52,6 +53,39 @@ def task(view: TaskView) -> dict[str, Any]:
         "last_run": None if view.last_run is None else _run(view.last_run),
         "counts": _counts(view.counts),
         "pause": None if pause is None else {"note": pause.note, "at": format_instant(pause.at), "by": pause.by},
+        "owed": None if view.owed is None else _owed(view.owed),
+        "pending_schedule": None if view.pending is None else _pending(view.pending),
+        "failures_in_row": view.failures_in_row,
+        "backfills": [_backfill(backfill) for backfill in view.backfills],
+    }
+
+
+def _owed(owed: OwedView) -> dict[str, Any]:
+    return {"from": format_instant(owed.since), "until": format_instant(owed.until), "count": owed.count}
+
+
+def _pending(pending: Pending) -> dict[str, Any]:
+    return {
+        "schedule": _schedule(pending.schedule),
+        "effective_from": format_instant(pending.effective_from),
+        "next_fire_at": format_instant(pending.next_fire),
+    }
+
+
+def _backfill(of: BackfillView) -> dict[str, Any]:
+    return {
+        "id": of.id,
+        "status": of.status,
+        "from": format_instant(of.since),
+        "to": format_instant(of.until),
+        "overlap": of.overlap,
+        "total": of.total,
+        "fired": of.fired,
+        "active": of.active,
+        "failed": of.failed,
+        "remaining": of.total - of.fired,
+        "requested_at": format_instant(of.requested_at),
+        "by": of.by,
     }
 
 
@@ -68,6 +102,7 @@ def definition(of: Definition) -> dict[str, Any]:
         "catch_up": _catch_up(of.catch_up),
         "priority": of.priority,
         "tags": of.tags,
+        "pause_on_failure": of.pause_on_failure,
     }
 
 
@@ -170,6 +205,7 @@ def _run(view: RunView) -> dict[str, Any]:
         "attempts": [_attempt(attempt) for attempt in view.attempts],
         "lateness_ms": view.lateness_ms,
         "retry_of": view.retry_of,
+        "backfill_id": view.backfill_id,
         "retry_at": _instant(view.retry_at),
         "finished_at": _instant(view.finished_at),
     }
@@ -238,14 +274,17 @@ _NOT_SHOWN = {"type", "at", "token_hash", "request", "key", "fingerprint"}
 _INSTANTS = {
     "before",
     "deadline",
+    "effective_from",
     "expire_at",
     "lease_until",
     "next",
     "next_fire",
     "nominal_at",
     "nominal_until",
+    "resumed_until",
     "retry_at",
     "scheduled_for",
+    "start",
     "until",
 }
 
@@ -261,7 +300,9 @@ def _value(name: str, value: Any) -> Any:
         return _json(value)
     if name == "definition":
         return definition(msgspec.convert(value, Definition))
-    if name == "backlog":
+    if name == "schedule":
+        return _schedule(msgspec.convert(value, Schedule))
+    if name in ("backlog", "pending"):
         return {part: _value(part, at) for part, at in value.items()}
     return value
 

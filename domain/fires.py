@@ -46,9 +46,6 @@ def _catch_up_next(draft: Draft) -> bool:
     rest = None
     if following is not None and following < backlog.until:
         rest = replace(backlog, next=following, count=backlog.count - 1)
-    if rest is not None and draft.task.exhausted:
-        skip_range(draft, schedule, rest.next, rest.until, "missed")
-        rest = None
     advance(draft, schedule, task.next_fire, rest)
     return True
 
@@ -170,7 +167,9 @@ def _cancel_runs(draft: Draft) -> None:
 
 
 def advance(draft: Draft, schedule: Schedule, next_fire: Instant | None, backlog: ev.Backlog | None) -> None:
-    """Everything before `next_fire` is settled, apart from `backlog`."""
+    """Everything before `next_fire` is settled, apart from `backlog`; nothing is to come once all runs are made."""
     if draft.task.exhausted:
-        next_fire = None
+        if backlog is not None:
+            skip_range(draft, schedule, backlog.next, backlog.until, "missed")
+        next_fire = backlog = None
     draft.add(ev.ScheduleAdvanced(at=draft.now, next_fire=next_fire, backlog=backlog, tzdata=tzdata_of(schedule)))

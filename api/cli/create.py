@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from taskscheduler.api.cli.common import COMMON, Common, Key, document, json_value
+from taskscheduler.api.cli.common import COMMON, Common, Key, document, instant, json_value
 from taskscheduler.api.cli.definition import NOTHING, TaskOptions
 from taskscheduler.api.cli.errors import UsageError
 from taskscheduler.api.cli.output import show
@@ -59,6 +59,12 @@ def update(
     patch: Annotated[
         str | None, Parameter(help='A JSON merge patch, or @file: {"priority": null} gives a default back.')
     ] = None,
+    effective_from: Annotated[
+        str | None, Parameter(help="The new schedule holds for fire times from this instant on, not from now.")
+    ] = None,
+    keep_schedule: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Take a planned change of the schedule back.")
+    ] = False,
     if_match: Annotated[int | None, Parameter(help="Only if the task is at this revision; else exit 4.")] = None,
     idempotency_key: Key = None,
     common: Common = COMMON,
@@ -70,6 +76,10 @@ def update(
     if name is not None:
         changes["name"] = name
     changes.update(options.fields())
+    if (then := instant(effective_from, "--effective-from")) is not None:
+        changes["effective_from"] = then
+    if keep_schedule:
+        changes["pending_schedule"] = None
     if not changes:
         raise UsageError("say what to change, such as --priority 1")
     with common.client() as client:

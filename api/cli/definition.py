@@ -113,6 +113,9 @@ class TaskOptions(ScheduleOptions):
     catch_up: Annotated[
         Literal["all", "latest", "none"] | None, Parameter(help="Which of the fire times missed meanwhile still run.")
     ] = None
+    pause_on_failure: Annotated[
+        int | None, Parameter(help="Pause the task after so many runs in a row that failed for good.")
+    ] = None
 
     def fields(self) -> dict[str, Any]:
         """The fields of the request that these options set. Raises UsageError."""
@@ -135,6 +138,8 @@ class TaskOptions(ScheduleOptions):
             found["overlap"] = self.overlap
         if self.catch_up is not None:
             found["catch_up"] = {"policy": self.catch_up}
+        if self.pause_on_failure is not None:
+            found["pause_on_failure"] = self.pause_on_failure
         return found
 
     def target(self) -> dict[str, Any] | None:

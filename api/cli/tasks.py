@@ -61,12 +61,6 @@ def pause(task_id: str, /, *, note: Note = None, idempotency_key: Key = None, co
         show(client.pause(task_id, note=note, idempotency_key=idempotency_key), TASK, common.output)
 
 
-def resume(task_id: str, /, *, note: Note = None, idempotency_key: Key = None, common: Common = COMMON) -> None:
-    """End a pause; what passed meanwhile is not caught up."""
-    with common.client() as client:
-        show(client.resume(task_id, note=note, idempotency_key=idempotency_key), TASK, common.output)
-
-
 def trigger(task_id: str, /, *, wait: Wait = False, idempotency_key: Key = None, common: Common = COMMON) -> None:
     """Run a task now, whatever its schedule says."""
     with common.client() as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from taskscheduler.api.cli.output import Columns
@@ -20,6 +21,10 @@ TASK: Columns = {
     "failed": lambda task: task.counts.failed,
     "skipped": lambda task: task.counts.skipped,
     "paused": lambda task: task.pause and f"since {task.pause.at} by {task.pause.by}: {task.pause.note or ''}",
+    "failures in a row": lambda task: task.failures_in_row or None,
+    "owed": lambda task: task.owed and f"{task.owed.count} from {task.owed.since}",
+    "from then on": lambda task: task.pending_schedule and pending_text(task.pending_schedule),
+    "backfills": lambda task: "; ".join(backfill_text(backfill) for backfill in task.backfills) or None,
     "tags": lambda task: task.tags,
     "priority": lambda task: task.priority,
     "timeout": lambda task: task.timeout,
@@ -45,6 +50,11 @@ RUNS: Columns = {
     "error": lambda run: last_error(run),
 }
 
+BACKFILLS: Columns = {
+    name: attrgetter(name)
+    for name in ("id", "status", "since", "until", "overlap", "total", "fired", "active", "failed", "remaining")
+}
+
 EVENTS: Columns = {
     "version": lambda event: event.version,
     "time": lambda event: event.time,
@@ -67,6 +77,16 @@ def schedule_text(schedule: dict[str, Any] | None) -> str:
     if "cron" in schedule:
         return f"{schedule['cron']} {schedule.get('timezone', 'UTC')}"
     return " ".join(f"{kind} {value}" for kind, value in schedule.items())
+
+
+def pending_text(pending: Any) -> str:
+    """A planned change of the schedule in a few words."""
+    return f"{pending.effective_from}: {schedule_text(pending.schedule)}"
+
+
+def backfill_text(backfill: Any) -> str:
+    """How far a backfill is, in a few words."""
+    return f"{backfill.id} {backfill.status}, {backfill.fired} of {backfill.total}, {backfill.failed} failed"
 
 
 def target_text(target: dict[str, Any]) -> str:

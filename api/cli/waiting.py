@@ -1,4 +1,4 @@
-"""Waiting for a run to end."""
+"""Waiting for a run, or for all runs of a backfill, to end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from taskscheduler.api.cli.common import Common
 from taskscheduler.api.cli.errors import Failed
 from taskscheduler.api.cli.output import say, show
-from taskscheduler.api.cli.views import RUNS
+from taskscheduler.api.cli.views import BACKFILLS, RUNS
 
 if TYPE_CHECKING:
     from taskscheduler.client import Client, Run
@@ -38,6 +38,23 @@ def wait_for_run(client: Client, task_id: str, run_id: str, common: Common) -> N
     while (run := client.run(task_id, run_id)).status not in _ENDED:
         pause = _rest(pause)
     _conclude(run, common)
+
+
+def wait_for_backfill(client: Client, task_id: str, backfill_id: str, common: Common) -> None:
+    """Show a backfill once it has ended. Raises Failed when a run of it failed, or it was cancelled."""
+    pause = _FIRST_PAUSE
+    while True:
+        task = client.get_task(task_id)
+        found = next((backfill for backfill in task.backfills if backfill.id == backfill_id), None)
+        if found is None:
+            say(f"backfill {backfill_id} ended long ago: task runs {task_id} shows its runs")
+            return
+        if found.status != "running":
+            break
+        pause = _rest(pause)
+    show(found, BACKFILLS, common.output)
+    if found.failed or found.status != "completed":
+        raise Failed
 
 
 def _conclude(run: Run, common: Common) -> None:

@@ -30,6 +30,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     catch_up: dict[str, Any] | UnsetType = UNSET
     priority: int | UnsetType = UNSET
     tags: dict[str, str] | UnsetType = UNSET
+    pause_on_failure: int | UnsetType = UNSET
     idempotency_key: str | UnsetType = UNSET
 
 
@@ -64,6 +65,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     count: int | None = None
     scheduled_for: datetime | None = None
     retry_of: str | None = None
+    backfill_id: str | None = None
     retry_at: datetime | None = None
     finished_at: datetime | None = None
     attempts: tuple[Attempt, ...] = ()
@@ -110,6 +112,39 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     by: str | None = None
 
 
+class Owed(msgspec.Struct, frozen=True, kw_only=True):
+    """Fire times with since ≤ time < until that have come and wait to run."""
+
+    since: datetime | None = msgspec.field(name="from", default=None)
+    until: datetime | None = None
+    count: int = 0
+
+
+class PendingSchedule(msgspec.Struct, frozen=True, kw_only=True):
+    """The schedule that will hold for nominal times from `effective_from` on."""
+
+    schedule: dict[str, Any] | None = None
+    effective_from: datetime | None = None
+    next_fire_at: datetime | None = None
+
+
+class Backfill(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs for the fire times with since ≤ time < until: `fired` were made, `remaining` were not."""
+
+    id: str
+    status: str = ""
+    since: datetime | None = msgspec.field(name="from", default=None)
+    until: datetime | None = msgspec.field(name="to", default=None)
+    overlap: str = ""
+    total: int = 0
+    fired: int = 0
+    active: int = 0
+    failed: int = 0
+    remaining: int = 0
+    requested_at: datetime | None = None
+    by: str | None = None
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A task as the server knows it; `revision` is what `if_match` takes."""
 
@@ -126,6 +161,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     catch_up: CatchUp = CatchUp()
     priority: int = 5
     tags: dict[str, str] = {}
+    pause_on_failure: int | None = None
     status: str = ""
     revision: int = 0
     version: int = 0
@@ -135,6 +171,16 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     last_run: Run | None = None
     counts: Counts = Counts()
     pause: Pause | None = None
+    owed: Owed | None = None
+    pending_schedule: PendingSchedule | None = None
+    failures_in_row: int = 0
+    backfills: tuple[Backfill, ...] = ()
+
+
+class BackfilledTask(Task, frozen=True, kw_only=True):
+    """A task of which a backfill has begun, one of its `backfills`."""
+
+    backfill_id: str
 
 
 class StartedTask(Task, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import msgspec
 from taskscheduler.client.backoff import RETRYABLE, Reply
 from taskscheduler.client.errors import ApiError, Invalid, from_reply
 from taskscheduler.client.models import (
+    BackfilledTask,
     DeadLetter,
     Event,
     Health,
@@ -90,6 +91,7 @@ def _read_health(reply: Reply) -> Health:
 _read_well = reader(Health)
 _read_task = reader(Task)
 _read_started = reader(StartedTask)
+_read_backfilled = reader(BackfilledTask)
 _read_tasks = reader(Page[Task])
 _read_run = reader(Run)
 _read_runs = reader(Page[Run])
@@ -167,9 +169,20 @@ def update_task(
     return _write("PATCH", path, _read_task, body=dict(changes), key=key, headers=headers, task=task_id)
 
 
-def change_task(task_id: str, verb: str, note: str | None = None, key: str | None = None) -> Call[Task]:
+def change_task(task_id: str, verb: str, key: str | None = None, **fields: Any) -> Call[Task]:
     path = f"/api/tasks/{segment(task_id)}/{verb}"
-    return _write("POST", path, _read_task, body={} if note is None else {"note": note}, key=key, task=task_id)
+    body = {name: value for name, value in fields.items() if value is not None}
+    return _write("POST", path, _read_task, body=body, key=key, task=task_id)
+
+
+def backfill(
+    task_id: str, since: datetime, until: datetime, overlap: str | None, key: str | None
+) -> Call[BackfilledTask]:
+    body: dict[str, Any] = {"from": since, "to": until}
+    if overlap is not None:
+        body["overlap"] = overlap
+    path = f"/api/tasks/{segment(task_id)}/backfill"
+    return _write("POST", path, _read_backfilled, body=body, key=key, task=task_id)
 
 
 def start_task(task_id: str, verb: str, key: str | None = None) -> Call[StartedTask]:

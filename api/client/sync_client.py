@@ -10,6 +10,7 @@ from taskscheduler.client import batch, requests
 from taskscheduler.client.backoff import Reply, Tries
 from taskscheduler.client.exchange import Exchange
 from taskscheduler.client.models import (
+    BackfilledTask,
     Created,
     DeadLetter,
     Event,
@@ -121,15 +122,38 @@ class Client:
 
     def cancel(self, task_id: str, *, idempotency_key: str | None = None) -> Task:
         """Cancel the task and its active runs at once; raises Conflict when there is nothing to cancel."""
-        return self._call(requests.change_task(task_id, "cancel", None, idempotency_key))
+        return self._call(requests.change_task(task_id, "cancel", idempotency_key))
 
     def pause(self, task_id: str, *, note: str | None = None, idempotency_key: str | None = None) -> Task:
         """Let nothing fire until resumed."""
-        return self._call(requests.change_task(task_id, "pause", note, idempotency_key))
+        return self._call(requests.change_task(task_id, "pause", idempotency_key, note=note))
 
-    def resume(self, task_id: str, *, note: str | None = None, idempotency_key: str | None = None) -> Task:
-        """End a pause; what passed meanwhile is not caught up."""
-        return self._call(requests.change_task(task_id, "resume", note, idempotency_key))
+    def resume(
+        self, task_id: str, *, note: str | None = None, missed: str | None = None, idempotency_key: str | None = None
+    ) -> Task:
+        """End a pause; of the fire times that came in it `missed` runs the `latest`, `all` or none (`skip`)."""
+        return self._call(requests.change_task(task_id, "resume", idempotency_key, note=note, missed=missed))
+
+    def purge_owed(self, task_id: str, *, idempotency_key: str | None = None) -> Task:
+        """Skip the fire times that wait to be caught up or for the end of a run; raises Conflict when none does."""
+        return self._call(requests.change_task(task_id, "owed/purge", idempotency_key))
+
+    def backfill(
+        self,
+        task_id: str,
+        since: datetime,
+        until: datetime,
+        *,
+        overlap: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> BackfilledTask:
+        """Run for the fire times with since ≤ time < until, which are over: one after another, or `allow_all`."""
+        return self._call(requests.backfill(task_id, since, until, overlap, idempotency_key))
+
+    def cancel_backfill(self, task_id: str, backfill_id: str, *, idempotency_key: str | None = None) -> Task:
+        """Cancel a backfill and its active runs; raises Conflict when it has ended."""
+        verb = f"backfill/{requests.segment(backfill_id)}/cancel"
+        return self._call(requests.change_task(task_id, verb, idempotency_key))
 
     def retry(self, task_id: str, *, idempotency_key: str | None = None) -> StartedTask:
         """Run the last failed run again, as `run_id`; raises Conflict when there is none."""

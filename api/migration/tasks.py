@@ -15,6 +15,7 @@ PAUSED = "pause"
 
 _READ_ONLY = (
     *("status", "revision", "version", "created_at", "updated_at", "next_fire_at", "last_run", "counts", PAUSED),
+    *("owed", "pending_schedule", "failures_in_row", "backfills"),
 )
 
 

@@ -12,27 +12,24 @@ from taskscheduler.api import render
 from taskscheduler.api.body import PATCH_TYPES, read_object
 from taskscheduler.api.headers import id_of_key, idempotency_key, if_match, key_of, new_id
 from taskscheduler.api.node import Node
-from taskscheduler.api.problems import FieldError, Problem, invalid
+from taskscheduler.api.problems import Problem
 from taskscheduler.api.reply import Headers, Reply, json_reply
+from taskscheduler.api.routes.changing import ON_TASK, TASK_HEADERS, change, changed, one_of, operation
 from taskscheduler.api.routes.common import REPLAYED, Request, consistency, etag, next_link, path_id
-from taskscheduler.api.schemas.fields import NOT_YET, Errors, Fields
+from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.query import TASK_PARAMETERS, Query, read_task_filter
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.schemas.target import Forbidden
-from taskscheduler.api.schemas.task import needs_base, read_new_task, read_patch
+from taskscheduler.api.schemas.task import needs_base, read_new_task, read_note, read_update
 from taskscheduler.api.tracing import trace_parent
 from taskscheduler.commands.handler import Done
 from taskscheduler.domain.errors import RevisionMismatch, TaskGone, TaskNotFound
-from taskscheduler.domain.messages import Cancel, Command, Create, Delete, Key, Pause, Resume, Retry, Trigger, Update
-from taskscheduler.domain.state import Task, as_made
+from taskscheduler.domain.messages import Cancel, Create, Delete, Key, Pause, Retry, Trigger
+from taskscheduler.domain.state import as_made
 from taskscheduler.projections.task_view import view_of
 
-LONGEST_NOTE = 1_000
 MERGES = 8
 """How often a patch that has to be merged is tried against a task that others change meanwhile."""
-
-_TASK_HEADERS = ("ETag", "Consistency-Token", "Idempotent-Replayed")
-_ON_TASK = ("not-found", "gone", "revision-mismatch", *op.ON_WRITE)
 
 
 def made(done: Done) -> tuple[dict[str, Any], Headers]:
@@ -62,7 +59,7 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
                 "createTask",
                 "tasks",
                 "Create a task",
-                {201: op.Response("The task.", ref("Task"), ("Location", *_TASK_HEADERS))},
+                {201: op.Response("The task.", ref("Task"), ("Location", *TASK_HEADERS))},
                 description="Without an id it gets one, derived from the Idempotency-Key if there is one.",
                 parameters=(op.KEY, op.TRACE),
                 body="TaskIn",
@@ -136,12 +133,14 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
                 "updateTask",
                 "tasks",
                 "Change the definition of a task",
-                {200: op.Response("The task.", ref("Task"), _TASK_HEADERS)},
-                description="A finished one-time task that gets a new schedule is scheduled again.",
+                {200: op.Response("The task.", ref("Task"), TASK_HEADERS)},
+                description="A finished one-time task that gets a new schedule is scheduled again. Attempts that run "
+                "keep the target, payload and timeout that they were claimed with; later ones of the same run take "
+                "the new ones. With `effective_from` a new schedule holds for nominal times from then on.",
                 parameters=(op.TASK_ID, op.IF_MATCH, op.KEY, op.TRACE),
                 body="TaskPatch",
                 body_types=tuple(kind.decode() for kind in PATCH_TYPES),
-                problems=("conflict", *_ON_TASK),
+                problems=("conflict", *ON_TASK),
             )
         ),
     )
@@ -152,10 +151,10 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
         merged = needs_base(body)
         for _ in range(MERGES):
             errors, base = Errors(deep), node.handler.state(task_id)
-            update = Update(read_patch(Fields(body, "", errors), node.clock(), forbidden, base.definition))
+            update = read_update(Fields(body, "", errors), node.clock(), forbidden, base.definition)
             key = key_of(idempotency_key(request, errors), "PATCH", f"/api/tasks/{task_id}", body)
             errors.check(repeated=is_known(node, task_id, key))
-            match = _one_of(asked, base)
+            match = one_of(asked, base)
             if merged and match is None and base.exists:
                 match = base.revision
             try:
@@ -164,18 +163,8 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
                 if asked is not None:
                     raise
             else:
-                return _changed(done, 200)
+                return changed(done, 200)
         raise Problem("unavailable", "others keep changing the task; try again", retry_after=1.0, outcome="none")
-
-    async def change(request: Request, command: Command, verb: str, body: object, status: int) -> Reply:
-        task_id = path_id(request, "task_id", "task")
-        errors = Errors()
-        key = key_of(idempotency_key(request, errors), request.method, f"/api/tasks/{task_id}{verb}", body)
-        errors.check()
-        asked = if_match(request)
-        match = None if asked is None else _one_of(asked, node.handler.state(task_id))
-        done = await node.handler.handle(task_id, command, key=key, if_match=match, trace=trace_parent.get())
-        return _changed(done, status)
 
     @delete(
         "/api/tasks/{task_id:str}",
@@ -185,95 +174,53 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
                 "deleteTask",
                 "tasks",
                 "Delete a task",
-                {204: op.Response("Deleted.", None, _TASK_HEADERS)},
+                {204: op.Response("Deleted.", None, TASK_HEADERS)},
                 description="It is cancelled and leaves all lists; its history is kept for the retention time.",
                 parameters=(op.TASK_ID, op.IF_MATCH, op.KEY, op.TRACE),
-                problems=("invalid", *_ON_TASK),
+                problems=("invalid", *ON_TASK),
             )
         ),
     )
     async def delete_task(request: Request) -> Reply:
-        reply = await change(request, Delete(), "", None, 204)
+        reply = await change(node, request, Delete(), "", None, 204)
         reply.body = b""
         return reply
 
     found: list[HTTPRouteHandler] = [create_task, list_tasks, get_task, update_task, delete_task]
 
-    def verb(name: str, status: int, command: type[Cancel | Retry | Trigger], operation: op.Operation) -> None:
-        @post(f"/api/tasks/{{task_id:str}}/{name}", status_code=200, opt=op.documented(operation), name=operation.id)
+    def verb(name: str, status: int, command: type[Cancel | Retry | Trigger], documented: op.Operation) -> None:
+        @post(f"/api/tasks/{{task_id:str}}/{name}", status_code=200, opt=op.documented(documented), name=documented.id)
         async def act(request: Request) -> Reply:
             body, _ = await read_object(request)
             errors = Errors()
             Fields(body, "", errors).end()
             errors.check()
-            return await change(request, command(), f"/{name}", body, status)
+            return await change(node, request, command(), f"/{name}", body, status)
 
         found.append(act)
 
-    def noting(name: str, command: type[Pause | Resume], operation: op.Operation) -> None:
-        @post(f"/api/tasks/{{task_id:str}}/{name}", status_code=200, opt=op.documented(operation), name=operation.id)
-        async def act(request: Request) -> Reply:
-            body, _ = await read_object(request)
-            errors = Errors()
-            fields = Fields(body, "", errors)
-            note = fields.text("note", 0, LONGEST_NOTE) or ""
-            fields.end()
-            errors.check()
-            return await change(request, command(note), f"/{name}", body, 200)
-
-        found.append(act)
-
-    verb("cancel", 200, Cancel, _operation("cancelTask", "Cancel a task and its active runs", 200, "Task", True))
-    verb(
-        "retry", 202, Retry, _operation("retryTask", "Run the last run, which failed, again", 202, "StartedTask", True)
+    @post(
+        "/api/tasks/{task_id:str}/pause",
+        status_code=200,
+        opt=op.documented(operation("pauseTask", "Pause a task: nothing new runs", 200, "Task", "NoteIn")),
     )
+    async def pause_task(request: Request) -> Reply:
+        body, _ = await read_object(request)
+        errors = Errors()
+        fields = Fields(body, "", errors)
+        note = read_note(fields)
+        fields.end()
+        errors.check()
+        return await change(node, request, Pause(note), "/pause", body, 200)
+
+    found.append(pause_task)
+
+    verb("cancel", 200, Cancel, operation("cancelTask", "Cancel a task and its active runs", 200, "Task"))
+    verb("retry", 202, Retry, operation("retryTask", "Run the last run, which failed, again", 202, "StartedTask"))
     verb(
         "trigger",
         202,
         Trigger,
-        _operation("triggerTask", "Run now, whatever the schedule says", 202, "StartedTask", True),
+        operation("triggerTask", "Run now, whatever the schedule says", 202, "StartedTask"),
     )
-    found.append(_backfill())
-    noting("pause", Pause, _operation("pauseTask", "Pause a task: nothing new runs", 200, "Task", False))
-    noting("resume", Resume, _operation("resumeTask", "Let a paused task go on", 200, "Task", False))
     return found
-
-
-def _backfill() -> HTTPRouteHandler:
-    """Says that it comes later, which a 404 would not; no part of the API description until then."""
-
-    @post("/api/tasks/{task_id:str}/backfill", status_code=200)
-    async def backfill(request: Request) -> Reply:
-        path_id(request, "task_id", "task")
-        raise invalid([FieldError("", f"backfill {NOT_YET}")])
-
-    return backfill
-
-
-def _operation(id: str, summary: str, status: int, schema: str, empty: bool) -> op.Operation:
-    return op.Operation(
-        id,
-        "tasks",
-        summary,
-        {status: op.Response("The task.", ref(schema), _TASK_HEADERS)},
-        parameters=(op.TASK_ID, op.IF_MATCH, op.KEY, op.TRACE),
-        body="EmptyIn" if empty else "NoteIn",
-        body_required=False,
-        problems=("conflict", *_ON_TASK),
-    )
-
-
-def _changed(done: Done, status: int) -> Reply:
-    task, decided = done.decided.task, done.decided
-    content = render.task(view_of(task))
-    if decided.run_id is not None:
-        content["run_id"] = decided.run_id
-    headers = etag(task.revision) + consistency(done.token)
-    return json_reply(status, content, headers=headers + (REPLAYED if decided.replayed is not None else ()))
-
-
-def _one_of(asked: list[int] | None, task: Task) -> int | None:
-    """The revision to insist on: of several that are allowed the one that the task is at."""
-    if asked is None:
-        return None
-    return task.revision if task.revision in asked else asked[0]

@@ -11,10 +11,26 @@ from taskscheduler.api.schemas.fields import Fields
 from taskscheduler.api.schemas.policies import CATCH_UP_SCHEMA, RETRY_SCHEMA, read_catch_up, read_retry
 from taskscheduler.api.schemas.schedule import SCHEMA as SCHEDULE_SCHEMA
 from taskscheduler.api.schemas.schedule import read_schedule
-from taskscheduler.api.schemas.shapes import ANY, DURATION, ID, LABEL, Schema, array, ref, request, text, whole, words
+from taskscheduler.api.schemas.shapes import (
+    ANY,
+    DURATION,
+    ID,
+    INSTANT,
+    LABEL,
+    Schema,
+    array,
+    nullable,
+    ref,
+    request,
+    text,
+    whole,
+    words,
+)
 from taskscheduler.api.schemas.target import SCHEMA as TARGET_SCHEMA
 from taskscheduler.api.schemas.target import Forbidden, read_target
 from taskscheduler.domain.definition import PAYLOAD_LIMIT, CatchUp, Definition, DefinitionPatch, Overlap
+from taskscheduler.domain.events import Missed
+from taskscheduler.domain.messages import Update
 from taskscheduler.domain.values import MINUTE, Instant
 
 TIMEOUT = 5 * MINUTE
@@ -23,6 +39,8 @@ LONGEST_NAME = 200
 MOST_TAGS = 16
 RESERVED = ("batch",)
 LONGEST_TAG = 100
+LONGEST_NOTE = 1_000
+MOST_FAILURES = 1_000
 
 _NOT_YET = ("queue_timeout", "heartbeat_timeout")
 OVERLAPS: tuple[Overlap, ...] = get_args(Overlap)
@@ -54,6 +72,7 @@ def read_new_task(fields: Fields, now: Instant, forbidden: Forbidden, *, in_batc
             catch_up=read_catch_up(fields.object("catch_up")),
             priority=fields.integer("priority", 1, 9, PRIORITY),
             tags=_tags(fields, {}),
+            pause_on_failure=fields.optional_integer("pause_on_failure", 1, MOST_FAILURES),
         ),
         fields.take("idempotency_key") if in_batch else None,
     )
@@ -67,8 +86,26 @@ def needs_base(body: dict[str, Any]) -> bool:
     return isinstance(body.get("tags"), dict) or isinstance(body.get("catch_up"), dict)
 
 
-def read_patch(fields: Fields, now: Instant, forbidden: Forbidden, base: Definition | None) -> DefinitionPatch:
-    """A merge patch (RFC 7396) of a task, made whole with its definition; errors are collected in `fields.errors`."""
+def read_note(fields: Fields) -> str:
+    """Why something is done, for others to read."""
+    return fields.text("note", 0, LONGEST_NOTE) or ""
+
+
+def read_update(fields: Fields, now: Instant, forbidden: Forbidden, base: Definition | None) -> Update:
+    """A change of a task; errors are collected in `fields.errors`."""
+    effective_from = fields.instant("effective_from")
+    drops = "pending_schedule" in fields
+    if drops and fields.take("pending_schedule") is not None:
+        fields.error("pending_schedule", "can only be taken back, with null; send `schedule` and `effective_from`")
+    if effective_from is not None and "schedule" not in fields:
+        fields.error("effective_from", "goes with `schedule`: name the one that is to hold from then on")
+    if drops and effective_from is not None:
+        fields.error("pending_schedule", "cannot be taken back and planned at once")
+    return Update(_read_patch(fields, now, forbidden, base), effective_from, drops)
+
+
+def _read_patch(fields: Fields, now: Instant, forbidden: Forbidden, base: Definition | None) -> DefinitionPatch:
+    """A merge patch (RFC 7396), made whole with the definition of the task."""
     catch_up, tags = (CatchUp(), {}) if base is None else (base.catch_up, base.tags)
     given: dict[str, Any] = {}
     for name in ("name", "target"):
@@ -94,6 +131,8 @@ def read_patch(fields: Fields, now: Instant, forbidden: Forbidden, base: Definit
         given["priority"] = fields.integer("priority", 1, 9, PRIORITY)
     if "tags" in fields:
         given["tags"] = _tags(fields, tags)
+    if "pause_on_failure" in fields:
+        given["pause_on_failure"] = fields.optional_integer("pause_on_failure", 1, MOST_FAILURES)
     fields.not_yet(*_NOT_YET)
     fields.end()
     return DefinitionPatch(**given)
@@ -140,6 +179,13 @@ _OPTIONAL: dict[str, Schema] = {
     "catch_up": ref("CatchUpIn"),
     "priority": whole(1, 9, default=PRIORITY, description="1 is first."),
     "tags": TAGS_SCHEMA,
+    "pause_on_failure": whole(
+        1, MOST_FAILURES, description="After so many runs in a row that failed for good the task pauses itself."
+    ),
+}
+_EFFECTIVE_FROM: Schema = {
+    **INSTANT,
+    "description": "`schedule` holds for nominal times from this instant on: a future one, at most 3,660 days ahead.",
 }
 _EXAMPLE = {
     "name": "Nightly report",
@@ -149,6 +195,7 @@ _EXAMPLE = {
     "retry": {"max_attempts": 5},
     "tags": {"team": "billing"},
 }
+_NOTE = text(0, LONGEST_NOTE)
 _REQUIRED = {"name": _NAME, "target": ref("TargetIn")}
 
 COMPONENTS: dict[str, Schema] = {
@@ -169,12 +216,32 @@ COMPONENTS: dict[str, Schema] = {
         examples=[{"tasks": [{**_EXAMPLE, "idempotency_key": "report-2030-01-31"}]}],
     ),
     "EmptyIn": request({}, examples=[{}]),
-    "NoteIn": request({}, {"note": text(0, 1_000)}, examples=[{"note": "until the mail server is back"}]),
+    "NoteIn": request({}, {"note": _NOTE}, examples=[{"note": "until the mail server is back"}]),
+    "ResumeIn": request(
+        {},
+        {
+            "note": _NOTE,
+            "missed": words(
+                *get_args(Missed),
+                default="skip",
+                description="Which of the fire times that came in the pause run now: none, the latest, or all, at most "
+                "`catch_up.limit` of them. The others are skipped with reason `paused`.",
+            ),
+        },
+        examples=[{"note": "the mail server is back", "missed": "latest"}],
+    ),
     "TaskPatch": {
         **request({}, _OPTIONAL),
         "description": "A merge patch (RFC 7396): `schedule`, `target`, `payload` and `retry` are replaced whole, "
         "`catch_up` and `tags` member by member; null gives the default back.",
-        "examples": [{"schedule": {"every": "1h"}}, {"tags": {"team": None}}],
+        "examples": [
+            {"schedule": {"every": "1h"}},
+            {"tags": {"team": None}},
+            {"schedule": {"every": "2h"}, "effective_from": "2030-01-31T00:00:00Z"},
+        ],
     },
 }
-COMPONENTS["TaskPatch"]["properties"] |= _REQUIRED
+COMPONENTS["TaskPatch"]["properties"] |= _REQUIRED | {
+    "effective_from": nullable(_EFFECTIVE_FROM),
+    "pending_schedule": {"type": "null", "description": "null takes a planned change of the schedule back."},
+}

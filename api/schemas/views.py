@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from taskscheduler.api.schemas.query import RUN_STATUSES, TASK_STATUSES
 from taskscheduler.api.schemas.schedule import DAY_RULES, FOLDS, GAPS
 from taskscheduler.api.schemas.shapes import (
@@ -20,7 +22,8 @@ from taskscheduler.api.schemas.shapes import (
     words,
 )
 from taskscheduler.api.schemas.task import OVERLAPS
-from taskscheduler.domain.state import Counts
+from taskscheduler.domain.events import BackfillOverlap
+from taskscheduler.domain.state import MAX_BACKFILLS, BackfillStatus, Counts
 
 _TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
 _PAYLOAD: Schema = {**ANY, "description": "As it was given."}
@@ -44,12 +47,13 @@ _RUN: dict[str, Schema] = {
     "nominal_until": {**nullable(INSTANT), "description": "The last of the fire times that this row stands for."},
     "count": {**COUNT, "description": "How many fire times the row stands for."},
     "scheduled_for": INSTANT,
-    "cause": words("schedule", "catch_up", "manual", "retry"),
+    "cause": words("schedule", "catch_up", "manual", "backfill", "retry"),
     "status": words(*RUN_STATUSES),
     "reason": {**nullable(TEXT), "description": "Why it was skipped or failed, or who cancelled it."},
     "attempts": array(ref("Attempt")),
     "lateness_ms": {"type": ["integer", "null"], "description": "First start minus `scheduled_for`."},
     "retry_of": nullable(ID),
+    "backfill_id": {**nullable(ID), "description": "The backfill that it is part of."},
     "retry_at": {**nullable(INSTANT), "description": "When the next attempt may start."},
     "finished_at": nullable(INSTANT),
 }
@@ -100,6 +104,7 @@ _TASK: dict[str, Schema] = {
     "catch_up": ref("CatchUp"),
     "priority": whole(1, 9),
     "tags": _TEXTS,
+    "pause_on_failure": {"type": ["integer", "null"], "minimum": 1},
     "status": words(*TASK_STATUSES),
     "revision": {**whole(1, 2**62), "description": "Counts the changes of the definition."},
     "version": {**whole(1, 2**62), "description": "Counts all decisions."},
@@ -109,6 +114,13 @@ _TASK: dict[str, Schema] = {
     "last_run": {"anyOf": [ref("RunSummary"), {"type": "null"}]},
     "counts": ref("Counts"),
     "pause": {"anyOf": [ref("Pause"), {"type": "null"}]},
+    "owed": {"anyOf": [ref("Owed"), {"type": "null"}]},
+    "pending_schedule": {"anyOf": [ref("PendingSchedule"), {"type": "null"}]},
+    "failures_in_row": {
+        **COUNT,
+        "description": "Runs that failed for good since the last that succeeded, or since the task was resumed.",
+    },
+    "backfills": array(ref("Backfill"), MAX_BACKFILLS),
 }
 _EVENT: dict[str, Schema] = {
     "type": {**TEXT, "examples": ["run.queued.v1"]},
@@ -150,7 +162,33 @@ COMPONENTS: dict[str, Schema] = {
         description="`fired` counts runs made, `skipped` nominal times.",
     ),
     "Pause": response({"note": TEXT, "at": INSTANT, "by": TEXT}),
+    "Owed": response(
+        {"from": INSTANT, "until": INSTANT, "count": COUNT},
+        description="Fire times in from ≤ t < until that wait to be caught up, or for the end of a run.",
+    ),
+    "PendingSchedule": response(
+        {"schedule": ref("Schedule"), "effective_from": INSTANT, "next_fire_at": INSTANT},
+        description="The schedule that will hold for nominal times from `effective_from` on.",
+    ),
+    "Backfill": response(
+        {
+            "id": ID,
+            "status": words(*get_args(BackfillStatus)),
+            "from": INSTANT,
+            "to": INSTANT,
+            "overlap": words(*get_args(BackfillOverlap)),
+            "total": {**COUNT, "description": "Its fire times: `fired` and `remaining` together."},
+            "fired": {**COUNT, "description": "Runs made so far."},
+            "active": {**COUNT, "description": "Those of them that have not ended."},
+            "failed": {**COUNT, "description": "Those of them that failed for good."},
+            "remaining": {**COUNT, "description": "Fire times without a run; after a cancellation for good."},
+            "requested_at": INSTANT,
+            "by": TEXT,
+        },
+        description="Runs for fire times that are over; the last ten are shown.",
+    ),
     "Task": response(_TASK),
+    "BackfilledTask": response({**_TASK, "backfill_id": ID}, description="A task and the backfill that has begun."),
     "StartedTask": response({**_TASK, "run_id": ID}, description="A task and the run that was just made."),
     "TaskPage": _page("Task"),
     "BatchResults": response(

@@ -100,6 +100,7 @@ async def test_a_batch_may_be_larger_but_not_without_bounds(api: httpx.AsyncClie
         ("DELETE", "/api/tasks/{}"),
         ("POST", "/api/tasks/{}/cancel"),
         ("POST", "/api/tasks/{}/pause"),
+        ("POST", "/api/tasks/a/backfill/{}/cancel"),
         ("GET", "/api/tasks/{}/runs"),
         ("GET", "/api/tasks/{}/events"),
         ("POST", "/api/queues/{}/claims"),
@@ -115,12 +116,6 @@ async def test_an_unknown_path_is_not_found(api: httpx.AsyncClient, path: str) -
     response = await api.get(path)
     assert response.status_code == 404
     assert response.json()["instance"] == path
-
-
-async def test_backfill_comes_later_and_says_so(api: httpx.AsyncClient) -> None:
-    response = await api.post("/api/tasks/a/backfill", json={"from": "2030-01-01T00:00:00Z"})
-    assert response.status_code == 422
-    assert response.json()["errors"] == [{"pointer": "", "detail": "backfill is not supported yet"}]
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])

@@ -54,6 +54,7 @@ async def test_a_task_is_created_with_every_default_and_read_again(api: httpx.As
         "catch_up": {"policy": "latest", "window": "PT1H", "limit": 100},
         "priority": 5,
         "tags": {},
+        "pause_on_failure": None,
         "status": "scheduled",
         "revision": 1,
         "version": 1,
@@ -63,6 +64,10 @@ async def test_a_task_is_created_with_every_default_and_read_again(api: httpx.As
         "last_run": None,
         "counts": {"fired": 0, "succeeded": 0, "failed": 0, "cancelled": 0, "skipped": 0},
         "pause": None,
+        "owed": None,
+        "pending_schedule": None,
+        "failures_in_row": 0,
+        "backfills": [],
     }
     read = await api.get("/api/tasks/t")
     assert (read.status_code, read.json(), read.headers["etag"]) == (200, task, '"r1"')
