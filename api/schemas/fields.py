@@ -143,7 +143,10 @@ class Fields:
 
     def optional_integer(self, name: str, low: int, high: int) -> int | None:
         """The same, or None."""
-        return None if self.raw(name) is None else self.integer(name, low, high, low)
+        if self.raw(name) is None:
+            self.take(name)
+            return None
+        return self.integer(name, low, high, low)
 
     def number(self, name: str, low: float, high: float, default: float) -> float:
         """A number within bounds."""

@@ -1,6 +1,8 @@
 """The commands that talk to a server, against one that says what the test wants."""
 
 import json
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import yaml
@@ -50,6 +52,73 @@ def test_verbs_change_and_show_the_task(stub: StubServer, cli: Run, verb: str) -
     assert code == 0
     assert json.loads(out)["id"] == "t1"
     assert stub.requests[0][3]["Idempotency-Key"] == "k"
+
+
+def test_resume_says_what_becomes_of_what_was_missed(stub: StubServer, cli: Run) -> None:
+    stub.on("POST /api/tasks/t1/resume", (200, TASK))
+    assert cli("task", "resume", "t1", "--missed", "latest", "--note", "on")[0] == 0
+    assert cli("task", "resume", "t1")[0] == 0
+    assert stub.bodies("POST /api/tasks/t1/resume") == [{"note": "on", "missed": "latest"}, {}]
+
+
+BACKFILL = {
+    "id": "b1",
+    "status": "running",
+    "from": "2030-01-01T00:00:00.000Z",
+    "to": "2030-01-02T00:00:00.000Z",
+    "overlap": "allow_all",
+    "total": 24,
+    "fired": 20,
+    "failed": 1,
+    "remaining": 4,
+}
+
+
+def test_a_backfill_is_begun_and_cancelled(stub: StubServer, cli: Run) -> None:
+    stub.on("POST /api/tasks/t1/backfill", (202, {**TASK, "backfills": [BACKFILL], "backfill_id": "b1"}))
+    stub.on("POST /api/tasks/t1/backfill/b1/cancel", (200, TASK))
+    stub.on("POST /api/tasks/t1/owed/purge", (200, TASK))
+    span = ("--from", "2030-01-01T00:00:00Z", "--to", "2030-01-02T00:00:00Z")
+    code, out, _ = cli("task", "backfill", "t1", *span, "--overlap", "allow_all", "-o", "table")
+    assert code == 0
+    assert "b1 running, 20 of 24, 1 failed" in out
+    [body] = stub.bodies("POST /api/tasks/t1/backfill")
+    assert (datetime.fromisoformat(body["from"]), body["overlap"]) == (datetime(2030, 1, 1, tzinfo=UTC), "allow_all")
+    assert cli("task", "cancel-backfill", "t1", "b1")[0] == 0
+    assert cli("task", "purge-owed", "t1")[0] == 0
+    assert cli("task", "backfill", "t1", "--from", "x", "--to", "y")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"),
+    [({"status": "completed", "failed": 0}, 0), ({"status": "completed"}, 1), ({"status": "cancelled"}, 1)],
+)
+def test_wait_ends_with_the_backfill(stub: StubServer, cli: Run, ended: dict[str, Any], code: int) -> None:
+    running, over = {**TASK, "backfills": [BACKFILL]}, {**TASK, "backfills": [{**BACKFILL, **ended}]}
+    stub.on("POST /api/tasks/t1/backfill", (202, {**running, "backfill_id": "b1"}))
+    stub.on("GET /api/tasks/t1", (200, running), (200, over))
+    span = ("--from", "2030-01-01T00:00:00Z", "--to", "2030-01-02T00:00:00Z")
+    found, out, _ = cli("task", "backfill", "t1", *span, "--wait")
+    assert (found, json.loads(out)["status"]) == (code, ended["status"])
+
+
+def test_a_change_is_planned_and_taken_back(stub: StubServer, cli: Run) -> None:
+    stub.on("PATCH /api/tasks/t1", (200, TASK))
+    planned = ("task", "update", "t1", "--every", "1h", "--effective-from", "2030-02-01T00:00:00Z")
+    assert cli(*planned, "--pause-on-failure", "3")[0] == 0
+    assert cli("task", "update", "t1", "--keep-schedule")[0] == 0
+    first, second = stub.bodies("PATCH /api/tasks/t1")
+    assert datetime.fromisoformat(first.pop("effective_from")) == datetime(2030, 2, 1, tzinfo=UTC)
+    assert (first, second) == ({"schedule": {"every": "1h"}, "pause_on_failure": 3}, {"pending_schedule": None})
+
+
+def test_a_task_shows_what_waits_for_it(stub: StubServer, cli: Run) -> None:
+    pending = {"schedule": {"every": "PT1H"}, "effective_from": "2030-02-01T00:00:00.000Z"}
+    owed = {"from": "2030-01-01T00:00:00.000Z", "until": "2030-01-01T05:00:00.000Z", "count": 5}
+    stub.on("GET /api/tasks/t1", (200, {**TASK, "pending_schedule": pending, "owed": owed, "failures_in_row": 2}))
+    _, out, _ = cli("task", "get", "t1", "-o", "table")
+    assert "5 from 2030-01-01 00:00:00" in out
+    assert "2030-02-01 00:00:00+00:00: every PT1H" in out
 
 
 def test_update_sends_a_patch_under_the_revision(stub: StubServer, cli: Run) -> None:

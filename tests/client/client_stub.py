@@ -106,6 +106,8 @@ class Stub:
                 web.patch("/api/tasks/{id}", self.update),
                 web.delete("/api/tasks/{id}", self.delete),
                 web.post("/api/tasks/{id}/{verb:cancel|pause|resume}", self.change),
+                web.post("/api/tasks/{id}/{verb:owed/purge|backfill/[^/]+/cancel}", self.settle),
+                web.post("/api/tasks/{id}/backfill", self.backfill),
                 web.post("/api/tasks/{id}/{verb:trigger|retry}", self.start),
                 web.get("/api/tasks/{id}/runs", self.list_runs),
                 web.get("/api/tasks/{id}/runs/{run}", self.get_run),
@@ -293,6 +295,18 @@ class Stub:
                     held.cancel = True
                     held.run["status"] = "cancelled"
         return self._written(task)
+
+    async def settle(self, request: web.Request) -> web.Response:
+        task = self._found(request)
+        task["owed"] = None
+        for backfill in task.get("backfills", []):
+            backfill["status"] = "cancelled"
+        return self._written(task)
+
+    async def backfill(self, request: web.Request) -> web.Response:
+        task, asked = self._found(request), await request.json()
+        task["backfills"] = [{"id": "b1", "status": "running", "total": 3, "fired": 1, "remaining": 2, **asked}]
+        return self._written(task, 202, backfill_id="b1")
 
     async def start(self, request: web.Request) -> web.Response:
         task, verb = self._found(request), request.match_info["verb"]

@@ -82,6 +82,21 @@ async def test_pausing_and_resuming(client: Any) -> None:
     assert (resumed.status, resumed.pause) == ("scheduled", None)
 
 
+async def test_backfills_and_what_is_owed(client: Any) -> None:
+    every: Any = {"every": "1h", "anchor": "2020-01-01T00:00:00Z"}
+    queue = {"type": "queue", "queue": fresh("nobody"), "kind": "k"}
+    task = await client.create_task(name=fresh("backfill"), target=queue, schedule=every, pause_on_failure=2)
+    since, until = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 3, tzinfo=UTC)
+    begun = await client.backfill(task.id, since, until, overlap="buffer_all")
+    [backfill] = begun.backfills
+    assert (backfill.id, backfill.since, backfill.until) == (begun.backfill_id, since, until)
+    assert (backfill.status, backfill.total, backfill.fired, backfill.remaining) == ("running", 3, 1, 2)
+    ended = await client.cancel_backfill(task.id, begun.backfill_id)
+    assert [one.status for one in ended.backfills] == ["cancelled"]
+    await client.pause(task.id)
+    assert (await client.resume(task.id, missed="latest")).pause is None
+
+
 async def test_cancelling_twice_is_a_conflict(client: Any) -> None:
     task = await client.create_task(name=fresh("cancel"), target=NOOP, schedule=LATER)
     assert (await client.cancel(task.id)).status == "cancelled"

@@ -2,6 +2,7 @@
 
 import inspect
 import socket
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from taskscheduler.client import ApiError, AsyncClient, Client, Conflict, Invali
 from taskscheduler.client.exchange import Exchange
 
 NOOP = {"type": "noop"}
+SINCE, UNTIL = datetime(2030, 1, 1, tzinfo=UTC), datetime(2030, 1, 2, tzinfo=UTC)
 
 
 def exchange(slept: list[float], timeout: float = 30.0) -> Exchange:
@@ -30,6 +32,9 @@ async def test_every_write_is_repeated_under_its_key(stub: Stub, make_client: An
         ("PATCH ", lambda: client.update_task(task.id, {"name": "y"})),
         ("/pause", lambda: client.pause(task.id)),
         ("/resume", lambda: client.resume(task.id)),
+        ("/owed/purge", lambda: client.purge_owed(task.id)),
+        ("/backfill", lambda: client.backfill(task.id, SINCE, UNTIL)),
+        ("/cancel", lambda: client.cancel_backfill(task.id, "b1")),
         ("/trigger", lambda: client.trigger(task.id)),
         ("/retry", lambda: client.retry(task.id)),
         ("/cancel", lambda: client.cancel(task.id)),

@@ -44,8 +44,22 @@ _patches = st.one_of(
 _plain = st.sampled_from(
     [msg.Cancel(), msg.Delete(), msg.Pause(), msg.Resume(), msg.Trigger(), msg.Retry(), msg.Wake(), msg.Wake()]
 )
+_of_fire_times: st.SearchStrategy[msg.Command] = st.one_of(
+    st.sampled_from([msg.Resume(missed="latest"), msg.Resume(missed="all"), msg.PurgeOwed()]),
+    st.builds(
+        msg.Backfill,
+        start=st.integers(0, 5).map(lambda n: START - n * MINUTE),
+        until=st.just(START),
+        overlap=st.sampled_from(["buffer_all", "allow_all"]),
+    ),
+    _schedules.flatmap(
+        lambda schedule: st.integers(1, 3).map(
+            lambda n: msg.Update(DefinitionPatch(schedule=schedule), START + n * 2 * MINUTE)
+        )
+    ),
+)
 _commands: st.SearchStrategy[msg.Command] = st.one_of(
-    _definitions.map(msg.Create), _patches.map(msg.Update), _plain, _plain, _plain
+    _definitions.map(msg.Create), _patches.map(msg.Update), _plain, _plain, _plain, _of_fire_times
 )
 
 
