@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from taskscheduler.domain import backfill, errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.definition import Definition
+from taskscheduler.domain.definition import Definition, lane_of
 from taskscheduler.domain.draft import Draft, tzdata_of
 from taskscheduler.domain.evolve import KEY_LIFETIME
 from taskscheduler.domain.fires import catch_up, drop_owed, purge_owed
@@ -258,6 +258,8 @@ def _claim(draft: Draft, command: msg.Claim, reply: _Reply) -> None:
     definition = draft.task.definition
     if run is None or run.status != "queued" or definition is None:
         raise errors.NotClaimable(f"the run {command.run_id} is not waiting to be claimed")
+    if command.lane is not None and command.lane != lane_of(definition.target):
+        raise errors.NotClaimable(f"the target of the task was changed: the run {command.run_id} waits elsewhere")
     deadline = draft.now + definition.timeout
     reply.run_id = run.id
     reply.lease_until = min(draft.now + command.lease, deadline)

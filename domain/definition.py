@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -39,6 +39,20 @@ class QueueTarget(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="
 
 
 Target: TypeAlias = NoopTarget | HttpTarget | QueueTarget
+
+
+class Lane(NamedTuple):
+    """Who can carry a target out: `group` is its type or `queue:<name>`, `kind` the kind of work within a queue."""
+
+    group: str
+    kind: str = ""
+
+
+def lane_of(target: Target) -> Lane:
+    """Where runs for the target wait."""
+    if isinstance(target, QueueTarget):
+        return Lane(f"queue:{target.queue}", target.kind)
+    return Lane(str(target.__struct_config__.tag))
 
 
 class CatchUp(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

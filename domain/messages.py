@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from taskscheduler.domain.definition import Definition, DefinitionPatch
+from taskscheduler.domain.definition import Definition, DefinitionPatch, Lane
 from taskscheduler.domain.events import BackfillOverlap, Error, Missed
 from taskscheduler.domain.values import DAY, MINUTE, Instant, Json, Millis
 
@@ -101,13 +101,14 @@ class Wake(msgspec.Struct, frozen=True, gc=False):
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):
-    """Take the next attempt of a queued run."""
+    """Take the next attempt of a queued run. `lane` is where it was found: the target may have changed meanwhile."""
 
     run_id: str
     worker: str
     token_hash: str
     lease: Millis
     request: str | None = None
+    lane: Lane | None = None
 
 
 class Renew(msgspec.Struct, frozen=True, gc=False):

@@ -11,20 +11,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from taskscheduler.domain.decision import Accepted
-from taskscheduler.domain.definition import Definition, QueueTarget
+from taskscheduler.domain.definition import Definition, Lane, lane_of
 from taskscheduler.domain.events import AttemptClaimed, RunCancelled, RunQueued, RunRequeued, TaskUpdated
 from taskscheduler.domain.state import Run
 from taskscheduler.domain.values import MINUTE
 from taskscheduler.streams.window import Window
 
 AGEING = MINUTE
-
-
-class Lane(NamedTuple):
-    """`group` is the target's type or `queue:<name>`; `kind` the kind of work within a queue."""
-
-    group: str
-    kind: str = ""
 
 
 class Claimable(NamedTuple):
@@ -51,19 +44,6 @@ class ClaimTable(Protocol):
     def has(self, lane: Lane, item: Claimable) -> bool: ...
     def first(self, lane: Lane, limit: int, after: Claimable | None) -> list[Claimable]: ...
     def kinds(self, group: str) -> set[str]: ...
-
-
-def lane_of(definition: Definition) -> Lane:
-    """Where the runs of a task wait."""
-    target = definition.target
-    if isinstance(target, QueueTarget):
-        return queue_lane(target.queue, target.kind)
-    return Lane(str(target.__struct_config__.tag))
-
-
-def queue_lane(queue: str, kind: str) -> Lane:
-    """The lane of one kind of work in a queue."""
-    return Lane(f"queue:{queue}", kind)
 
 
 class Claimables:
@@ -125,10 +105,10 @@ class Claimables:
         before, after = change.before, change.after
         was, now = before.runs.get(run_id), after.runs.get(run_id)
         if was is not None and was.status == "queued" and before.definition is not None:
-            self._table.delete(lane_of(before.definition), place_of(before.definition, before.id, was))
+            self._table.delete(lane_of(before.definition.target), place_of(before.definition, before.id, was))
             self.waiting -= 1
         if now is not None and now.status == "queued" and after.definition is not None:
-            lane, item = lane_of(after.definition), place_of(after.definition, after.id, now)
+            lane, item = lane_of(after.definition.target), place_of(after.definition, after.id, now)
             self._table.put(lane, item)
             self.waiting += 1
             if lane.group in self._kinds:

@@ -10,8 +10,9 @@ import asyncio
 import itertools
 from collections.abc import Callable, Collection, Sequence
 
+from taskscheduler.domain.definition import Lane
 from taskscheduler.domain.values import Instant, Millis
-from taskscheduler.streams.claimable import Claimable, Claimables, Lane
+from taskscheduler.streams.claimable import Claimable, Claimables
 from taskscheduler.streams.holders import Holders, Holding
 
 Taken = list[tuple[Lane, Claimable]]

@@ -12,12 +12,12 @@ from typing import Protocol
 import msgspec
 
 from taskscheduler.commands.handler import Answer, Ask, CommandHandler, Done, Unavailable
-from taskscheduler.domain.definition import Definition
+from taskscheduler.domain.definition import Definition, Lane
 from taskscheduler.domain.events import Error
 from taskscheduler.domain.messages import Claim, Complete, Fail, Lose, Renew
 from taskscheduler.domain.state import Run
 from taskscheduler.domain.values import SECOND, Instant, Json, Millis
-from taskscheduler.streams.claimable import Claimable, Lane, WaitingRuns
+from taskscheduler.streams.claimable import Claimable, WaitingRuns
 from taskscheduler.streams.holders import Held
 
 HOLDER = "server"
@@ -116,7 +116,7 @@ class Dispatcher:
             await self._room.wait()
 
     async def _claim(self, taken: Sequence[tuple[Lane, Claimable]]) -> None:
-        asks = [claim_of(item, self._seed()) for _, item in taken]
+        asks = [claim_of(lane, item, self._seed()) for lane, item in taken]
         answers = await self._handler.handle_many(asks)
         for ask, answer in zip(asks, answers, strict=True):
             if isinstance(answer, Done):
@@ -188,9 +188,9 @@ def _ask(attempt: Attempted, command: Complete | Fail | Renew | Lose) -> Ask:
     return Ask(attempt.task_id, command, actor=HOLDER)
 
 
-def claim_of(item: Claimable, seed: int) -> Ask:
+def claim_of(lane: Lane, item: Claimable, seed: int) -> Ask:
     """The server's own claim on a waiting run."""
-    return Ask(item.task_id, Claim(item.run_id, HOLDER, f"{seed:016x}", LEASE), actor=HOLDER)
+    return Ask(item.task_id, Claim(item.run_id, HOLDER, f"{seed:016x}", LEASE, lane=lane), actor=HOLDER)
 
 
 async def give_back_later(

@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from taskscheduler.commands.handler import Answer, Ask, CommandHandler, Done, Unavailable
+from taskscheduler.domain.definition import Lane
 from taskscheduler.domain.messages import Complete
-from taskscheduler.streams.claimable import Claimable, Lane, WaitingRuns
+from taskscheduler.streams.claimable import Claimable, WaitingRuns
 from taskscheduler.streams.dispatch.dispatcher import HOLDER, claim_of, give_back_later
 
 GROUP = "noop"
@@ -57,7 +58,7 @@ class NoopDispatcher:
     def _claim(self, taken: Taken) -> None:
         self.active += len(taken)
         self._idle.clear()
-        asks = [claim_of(item, self._seed()) for _, item in taken]
+        asks = [claim_of(lane, item, self._seed()) for lane, item in taken]
         self._handler.submit(asks, partial(self._claimed, taken))
 
     def _claimed(self, taken: Taken, answers: Sequence[Answer]) -> None:

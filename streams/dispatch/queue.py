@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from taskscheduler.commands.handler import Answer, Ask, CommandHandler, Done, Unavailable
-from taskscheduler.domain.definition import Definition, QueueTarget
+from taskscheduler.domain.definition import Definition, Lane, QueueTarget, lane_of
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.events import Error
 from taskscheduler.domain.messages import Claim, Complete, Fail, Key, Renew
 from taskscheduler.domain.state import Attempt, Run
 from taskscheduler.domain.values import Instant, Json, Millis
-from taskscheduler.streams.claimable import Claimable, Lane, WaitingRuns
+from taskscheduler.streams.claimable import Claimable, WaitingRuns
 from taskscheduler.streams.dispatch.tokens import Token, Tokens, request_hash, token_hash
 from taskscheduler.streams.holders import Held
 
@@ -198,7 +198,10 @@ class QueueService:
             task = self._handler.state(holding.task_id)
             run = task.runs.get(holding.run_id)
             attempt = run.active_attempt if run is not None else None
-            if run is not None and attempt is not None and task.definition is not None and attempt.number == number:
+            if run is None or attempt is None or task.definition is None or attempt.number != number:
+                continue
+            # A worker of this queue has no handler for what has become another target.
+            if lane_of(task.definition.target).group == f"queue:{queue}":
                 token = self._tokens.make(Token(task.id, run.id, number, request))
                 given.append(_given(token, task.id, task.definition, run, attempt))
         return given or await self._poll(queue, worker, kinds, limit, wait, lease, request)
@@ -251,8 +254,8 @@ class QueueService:
             offers.append(self._tokens.make(Token(item.task_id, item.run_id, number, nonce)))
         answers = await self._handler.handle_many(
             [
-                Ask(item.task_id, Claim(item.run_id, worker, token_hash(token), lease, request), actor=worker)
-                for (_, item), token in zip(taken, offers, strict=True)
+                Ask(item.task_id, Claim(item.run_id, worker, token_hash(token), lease, request, lane), actor=worker)
+                for (lane, item), token in zip(taken, offers, strict=True)
             ]
         )
         given = []

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from taskscheduler.commands.ports import Entry
 from taskscheduler.domain.decision import Accepted, Verdict, fold, task_id_of
+from taskscheduler.domain.definition import lane_of
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.projector import project
-from taskscheduler.streams.claimable import lane_of, place_of
+from taskscheduler.streams.claimable import place_of
 from taskscheduler.streams.replay.fresh_rows import FreshRows
 from taskscheduler.streams.replay.sums import Sums, hash_of
 from taskscheduler.streams.replica import Kept, chain_of
@@ -90,5 +91,5 @@ def replica_rows(task_id: str, kept: Kept) -> Iterator[tuple[str, bytes, bytes]]
     if task.definition is not None:
         for run in task.runs.values():
             if run.status == "queued":
-                lane, item = lane_of(task.definition), place_of(task.definition, task_id, run)
+                lane, item = lane_of(task.definition.target), place_of(task.definition, task_id, run)
                 yield "claimable", claim_tables.key_of(lane, item), b""

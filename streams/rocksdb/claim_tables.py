@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from taskscheduler.streams.claimable import Claimable, Lane
+from taskscheduler.domain.definition import Lane
+from taskscheduler.streams.claimable import Claimable
 from taskscheduler.streams.holders import Holding
 from taskscheduler.streams.rocksdb.buffer import Buffer, BufferedTable
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -239,6 +240,32 @@ async def test_what_cannot_be_planned_is_refused(api: httpx.AsyncClient, clock: 
     await create(api)
     response = await api.patch("/api/tasks/t", json=body)
     assert (response.status_code, [error["pointer"] for error in response.json()["errors"]]) == (422, [pointer])
+
+
+@pytest.mark.parametrize("target", [{"type": "queue", "queue": "post", "kind": "carry"}, {"type": "noop"}])
+async def test_a_claim_that_meets_a_change_of_the_target_gets_nothing(
+    api: httpx.AsyncClient, clock: Clock, target: dict[str, str]
+) -> None:
+    await create(api)
+    await post(api, "trigger", status=202)
+    changed, claimed = await asyncio.gather(
+        api.patch("/api/tasks/t", json={"target": target}),
+        api.post("/api/queues/mail/claims", json={"worker": "w", "wait": 0}),
+    )
+    assert (changed.status_code, claimed.json()) == (200, {"claims": []})
+
+
+async def test_claims_asked_for_again_are_none_when_their_target_is_another_by_now(
+    api: httpx.AsyncClient, clock: Clock
+) -> None:
+    await create(api)
+    await post(api, "trigger", status=202)
+    asked = {"worker": "w", "wait": 0, "request_id": "r"}
+    [claim] = (await api.post("/api/queues/mail/claims", json=asked)).json()["claims"]
+    assert (await api.post("/api/queues/mail/claims", json=asked)).json() == {"claims": [claim]}
+    assert (await api.patch("/api/tasks/t", json={"target": {"type": "noop"}})).status_code == 200
+    assert (await api.post("/api/queues/mail/claims", json=asked)).json() == {"claims": []}
+    assert (await api.post(f"/api/claims/{claim['token']}/complete")).status_code == 200
 
 
 async def test_a_run_keeps_what_it_was_claimed_with_and_a_later_attempt_takes_what_is_new(

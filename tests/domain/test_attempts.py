@@ -7,7 +7,7 @@ import pytest
 from taskscheduler.domain import errors
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.decide import ERROR_MESSAGE_LIMIT
-from taskscheduler.domain.definition import DefinitionPatch
+from taskscheduler.domain.definition import DefinitionPatch, Lane, QueueTarget
 from taskscheduler.domain.events import Error
 from taskscheduler.domain.retry import LARGEST_DELAY, GiveUp, Retry, after_failure, delay
 from tests.domain.scenario import HOUR, HOURLY, MINUTE, Scenario, at, created
@@ -230,3 +230,12 @@ def test_runs_are_independent_of_each_other() -> None:
     assert task.decided is not None
     assert [type(e).__name__ for e in task.decided.events] == ["AttemptFailed"]
     assert [run.status for run in task.task.runs.values()] == ["running", "retrying"]
+
+
+def test_a_claim_of_what_waits_elsewhere_by_now_is_refused() -> None:
+    task = created(target=QueueTarget("mail", "send")).wake("0:00")
+    task.when(msg.Update(DefinitionPatch(target=QueueTarget("post", "send"))), "0:01")
+    for lane in (Lane("queue:mail", "send"), Lane("queue:post", "carry"), Lane("noop")):
+        task.when(msg.Claim(task.run.id, "w", "t", MINUTE, None, lane), "0:02").refused(errors.NotClaimable)
+    task.when(msg.Claim(task.run.id, "w", "t", MINUTE, None, Lane("queue:post", "send")), "0:02")
+    assert task.run.status == "running"

@@ -7,13 +7,21 @@ import asyncio
 import pytest
 
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.definition import Definition, DefinitionPatch, HttpTarget, NoopTarget, QueueTarget, Target
+from taskscheduler.domain.definition import (
+    Definition,
+    DefinitionPatch,
+    HttpTarget,
+    NoopTarget,
+    QueueTarget,
+    Target,
+    lane_of,
+)
 from taskscheduler.domain.events import Error
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import OneTime
 from taskscheduler.domain.values import HOUR, MINUTE, SECOND
 from taskscheduler.streams import window
-from taskscheduler.streams.claimable import Claimables, queue_lane
+from taskscheduler.streams.claimable import Claimables
 from taskscheduler.streams.holders import Holders, Holding
 from tests.support.accepted import START, Decider
 from tests.support.memory_tables import ClaimRows, HolderRows
@@ -217,4 +225,4 @@ def test_a_holding_of_the_next_attempt_stays() -> None:
     floor.decider.do(msg.Wake(), "a", START + SECOND)
     floor.claim("a", "server")
     assert floor.holders.held("server") == [(Holding("server", "", "a", run_id), 2)]
-    assert queue_lane("q", "mail") == ("queue:q", "mail")
+    assert lane_of(QueueTarget("q", "mail")) == ("queue:q", "mail")

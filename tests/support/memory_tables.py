@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from taskscheduler.streams.claimable import Claimable, Lane
+from taskscheduler.domain.definition import Lane
+from taskscheduler.streams.claimable import Claimable
 from taskscheduler.streams.holders import Holding
 from taskscheduler.streams.timers import Timer
 
