@@ -8,6 +8,7 @@ from taskscheduler.domain import errors
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.backfill import MAX_BACKFILL_RUNS
 from taskscheduler.domain.definition import DefinitionPatch
+from taskscheduler.domain.ids import run_id_floor
 from taskscheduler.domain.state import MAX_BACKFILLS
 from tests.domain.scenario import DAY, HOUR, HOURLY, MINUTE, Cron, at, created, every, one_time, replace
 
@@ -175,11 +176,12 @@ def test_a_repeated_request_begins_none() -> None:
 
 
 def test_its_runs_are_kept_as_long_as_others() -> None:
-    old = msg.Backfill(at("0:00") - 100 * DAY, at("0:00") - 100 * DAY + HOUR)
-    task = created(HOURLY, timeout=3 * DAY).when(old, "0:30").claim(lease=3 * DAY)
-    made = task.run
-    assert made.scheduled_for == at("0:00") - 100 * DAY
-    task.complete("0:40", made, number=1)
-    task.wake(at("0:40") + 30 * DAY)
+    old = msg.Backfill(at("0:00") - 100 * DAY, at("0:00") - 100 * DAY + 2 * HOUR, "allow_all")
+    task = created(HOURLY, timeout=90 * DAY).when(old, "0:30")
+    first, second = task.task.runs.values()
+    assert first.scheduled_for == at("0:00") - 100 * DAY
+    assert run_id_floor(at("0:30")) < first.id < second.id < run_id_floor(at("0:31"))
+    task.claim("0:31", first, lease=90 * DAY).claim("0:31", second, token="u", lease=90 * DAY)
+    task.complete("0:40", first, number=1).wake(at("0:40") + 30 * DAY)
     expired = [event for event in task.events(retention=True) if event.startswith("expired")]
-    assert expired == ["expired before 0:40, next 744:40"]
+    assert expired == ["expired before 0:30, next 744:40"]

@@ -93,6 +93,8 @@ def test_all_join_what_was_owed_before_the_pause() -> None:
     # One more than the limit allows: the oldest gives way.
     task.when(msg.Pause(), "4:31").when(resume("all"), "5:30")
     task.then("skipped missed 2:00", "resumed, missed all", "next 6:00, backlog 3:00..5:30:00.001")
+    task.claim().complete("5:31")
+    task.then("succeeded #1", "queued catch_up 3:00", "next 6:00, backlog 4:00..5:30:00.001")
 
 
 def test_what_was_owed_before_the_pause_and_lies_apart_gives_way() -> None:

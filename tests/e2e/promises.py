@@ -100,7 +100,7 @@ def check_ledger(task_id: str, every: int, created_at: int, cancelled_at: int, e
     seen: Counter[int] = Counter()
     for event in events:
         data = event["data"]
-        if event["type"] == "run.queued.v1" and data.get("nominal_at") is not None:
+        if event["type"] == "run.queued.v1" and data.get("nominal_at") is not None and data["cause"] != "backfill":
             seen[_ms(data["nominal_at"])] += 1
         elif event["type"] == "fires.skipped.v1":
             first = _ms(data["nominal_at"])

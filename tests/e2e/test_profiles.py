@@ -134,6 +134,31 @@ async def test_a_pause_lets_nothing_fire(users: Instances, name: str) -> None:
             assert not between, "it fired in the pause"
 
 
+async def test_fire_times_that_are_over_run_when_they_are_asked_for(users: Instances, name: str) -> None:
+    to = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    await users.create({"id": name, "name": name, "schedule": {"cron": "0 * * * *"}, "target": NOOP})
+    span = {"from": (to - timedelta(hours=5)).isoformat(), "to": to.isoformat()}
+    begun = await users.write("POST", f"/api/tasks/{name}/backfill", span)
+    task = await users.until(f"/api/tasks/{name}", lambda task: task["backfills"][0]["status"] == "completed", at=-1)
+    [backfill] = task["backfills"]
+    assert (backfill["id"], backfill["fired"], backfill["remaining"]) == (begun["backfill_id"], 5, 0)
+    runs = [run for run in await users.pages(f"/api/tasks/{name}/runs") if run["cause"] == "backfill"]
+    assert sorted(instant(run["nominal_at"]) for run in runs) == [to - timedelta(hours=n) for n in range(5, 0, -1)]
+
+
+async def test_a_planned_change_takes_force_by_itself(users: Instances, name: str) -> None:
+    await users.create({"id": name, "name": name, "schedule": LATER, "target": NOOP})
+    then = datetime.now(UTC) + timedelta(seconds=2)
+    change = {"schedule": {"every": "200ms"}, "effective_from": then.isoformat()}
+    changed = await users.write("PATCH", f"/api/tasks/{name}", change)
+    assert changed["pending_schedule"]["schedule"]["every"] == "PT0.2S"
+    task = await users.until(f"/api/tasks/{name}", lambda task: task["counts"]["succeeded"] >= 3, at=-1)
+    assert (task["pending_schedule"], task["schedule"]["every"], task["revision"]) == (None, "PT0.2S", 2)
+    runs = await users.pages(f"/api/tasks/{name}/runs")
+    assert min(instant(run["nominal_at"]) for run in runs) >= instant(changed["pending_schedule"]["effective_from"])
+    await users.write("POST", f"/api/tasks/{name}/cancel")
+
+
 async def test_an_update_takes_effect_at_once(users: Instances, receiver: Receiver, name: str) -> None:
     first = {"type": "http", "url": f"{receiver.url}/first"}
     await users.create({"id": name, "name": name, "schedule": LATER, "target": first})
