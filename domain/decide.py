@@ -15,10 +15,10 @@ from taskscheduler.domain.draft import Draft, tzdata_of
 from taskscheduler.domain.evolve import KEY_LIFETIME
 from taskscheduler.domain.fires import catch_up, drop_owed, purge_owed
 from taskscheduler.domain.resume import resume
-from taskscheduler.domain.schedule import NeverFires, Schedule, first_fire, resolve
+from taskscheduler.domain.schedule import first_fire
 from taskscheduler.domain.settle import fail_attempt, lose, plan_retention, settle
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Released, Run, Task, UsedKey
-from taskscheduler.domain.switch import planned
+from taskscheduler.domain.update import resolved, update
 from taskscheduler.domain.values import Instant
 
 MAX_KEYS = 2_000
@@ -139,7 +139,7 @@ def _change(draft: Draft, definition: Definition, command: msg.Change, context: 
         raise errors.WrongState("the task is cancelled; create a new one instead")
     match command:
         case msg.Update():
-            _update(draft, definition, command)
+            update(draft, definition, command)
         case msg.Cancel():
             if draft.task.status in ("completed", "failed"):
                 raise errors.WrongState(f"the task is {draft.task.status}: there is nothing to cancel")
@@ -178,49 +178,10 @@ def _existing(task: Task) -> Definition:
 def _create(draft: Draft, command: msg.Create) -> None:
     if draft.task.definition is not None:
         raise errors.TaskExists(f"there is a task {draft.task.id!r} already; choose another id or PATCH that one")
-    schedule = _resolved(draft, command.definition.schedule, draft.now)
+    schedule = resolved(draft, command.definition.schedule, draft.now)
     definition = replace(command.definition, schedule=schedule)
     fire = first_fire(schedule, draft.now)
     draft.add(ev.TaskCreated(at=draft.now, definition=definition, next_fire=fire, tzdata=tzdata_of(schedule)))
-
-
-def _update(draft: Draft, definition: Definition, command: msg.Update) -> None:
-    changed = command.patch.apply_to(definition)
-    rescheduled, pending = command.patch.schedule is not msgspec.UNSET, draft.task.pending
-    if command.effective_from is not None:
-        if not rescheduled:
-            raise errors.Invalid("/effective_from", "goes with `schedule`: name the one that is to hold from then on")
-        pending = planned(draft, changed.schedule, command.effective_from)
-        changed, rescheduled = replace(changed, schedule=definition.schedule), False
-    elif rescheduled:
-        schedule = _resolved(draft, changed.schedule, draft.task.created_at)
-        changed = replace(changed, schedule=schedule)
-        rescheduled, pending = schedule != definition.schedule, None
-    elif command.drop_pending:
-        pending = None
-    replanned = pending != draft.task.pending
-    if changed == definition and not replanned:
-        return
-    if rescheduled:
-        drop_owed(draft, draft.now + 1)
-    computed = changed.schedule if rescheduled else pending.schedule if replanned and pending is not None else None
-    draft.add(
-        ev.TaskUpdated(
-            at=draft.now,
-            definition=changed,
-            next_fire=first_fire(changed.schedule, draft.now) if rescheduled else draft.task.next_fire,
-            tzdata=None if computed is None else tzdata_of(computed),
-            pending=pending,
-        )
-    )
-    settle(draft)
-
-
-def _resolved(draft: Draft, schedule: Schedule, created_at: Instant) -> Schedule:
-    try:
-        return resolve(schedule, draft.now, created_at, draft.task.id)
-    except NeverFires as error:
-        raise errors.Invalid(f"/schedule/{error.field}", str(error)) from None
 
 
 def _end(draft: Draft, actor: str) -> None:

@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from taskscheduler.domain import events as ev
+from taskscheduler.domain import evolve_backfills
 from taskscheduler.domain.state import (
-    MAX_BACKFILLS,
     Attempt,
-    Backfill,
     Counts,
     Pause,
     Released,
@@ -114,7 +113,7 @@ def _queued(task: Task, e: ev.RunQueued) -> Task:
     )
     counts = replace(task.counts, fired=task.counts.fired + 1)
     if e.backfill_id is not None:
-        task = _with_active(task, e.backfill_id, 1)
+        task = evolve_backfills.count(task, e.backfill_id, 1)
     elif e.nominal_at is not None and task.definition is not None and task.definition.schedule.max_runs is not None:
         task = replace(task, scheduled=task.scheduled + 1)
     return replace(task, runs=_with(task.runs, run.id, run), counts=counts, last_run_id=run.id)
@@ -224,47 +223,6 @@ def _reported_late(task: Task, e: ev.ReportedLate) -> Task:
     return task
 
 
-def _backfill_requested(task: Task, e: ev.BackfillRequested) -> Task:
-    backfills = task.backfills
-    if len(backfills) >= MAX_BACKFILLS:
-        ended = next((known.id for known in backfills.values() if known.status != "running"), None)
-        backfills = {key: known for key, known in backfills.items() if key != ended}
-    backfill = Backfill(
-        id=e.backfill_id,
-        by=e.by,
-        requested_at=e.at,
-        schedule=e.schedule,
-        start=e.start,
-        until=e.until,
-        overlap=e.overlap,
-        total=e.total,
-        next=e.next,
-    )
-    return replace(task, backfills=_with(backfills, backfill.id, backfill))
-
-
-def _backfill_advanced(task: Task, e: ev.BackfillAdvanced) -> Task:
-    backfill = task.backfills.get(e.backfill_id)
-    if backfill is None:
-        return task
-    return replace(task, backfills=_with(task.backfills, backfill.id, replace(backfill, next=e.next, fired=e.fired)))
-
-
-def _backfill_ended(task: Task, e: ev.BackfillEnded) -> Task:
-    backfill = task.backfills.get(e.backfill_id)
-    if backfill is None:
-        return task
-    return replace(task, backfills=_with(task.backfills, backfill.id, replace(backfill, next=None, reason=e.reason)))
-
-
-def _with_active(task: Task, backfill_id: str, more: int, failed: int = 0) -> Task:
-    backfill = task.backfills.get(backfill_id)
-    if backfill is None:
-        return task
-    backfill = replace(backfill, active=backfill.active + more, failed=backfill.failed + failed)
-    return replace(task, backfills=_with(task.backfills, backfill_id, backfill))
-
-
 def _key_used(task: Task, e: ev.KeyUsed) -> Task:
     keys = {key: used for key, used in task.keys.items() if used.at > e.at - KEY_LIFETIME}
     keys[e.key] = UsedKey(fingerprint=e.fingerprint, verb=e.verb, at=e.at, run_id=e.run_id, backfill_id=e.backfill_id)
@@ -304,7 +262,7 @@ def _finish(task: Task, run: Run, counts: Counts) -> Task:
         dues = dues.copy()
         del dues[run.id]
     if run.backfill_id is not None:
-        task = _with_active(task, run.backfill_id, -1, int(run.status == "failed"))
+        task = evolve_backfills.count(task, run.backfill_id, -1, int(run.status == "failed"))
     return replace(task, runs=runs, dues=dues, counts=counts, last_finished=run)
 
 
@@ -329,9 +287,9 @@ _APPLY: dict[type, Callable[[Task, Any], Task]] = {
     ev.TaskPurged: _purged,
     ev.ScheduleAdvanced: _advanced,
     ev.ScheduleSwitched: _switched,
-    ev.BackfillRequested: _backfill_requested,
-    ev.BackfillAdvanced: _backfill_advanced,
-    ev.BackfillEnded: _backfill_ended,
+    ev.BackfillRequested: evolve_backfills.requested,
+    ev.BackfillAdvanced: evolve_backfills.advanced,
+    ev.BackfillEnded: evolve_backfills.ended,
     ev.RunQueued: _queued,
     ev.FiresSkipped: _skipped,
     ev.RunRequeued: _requeued,

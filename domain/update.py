@@ -1,0 +1,58 @@
+"""Changes of a definition, at once or from a stated instant on."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec.structs import replace
+
+from taskscheduler.domain import events as ev
+from taskscheduler.domain import messages as msg
+from taskscheduler.domain.definition import Definition
+from taskscheduler.domain.draft import Draft, tzdata_of
+from taskscheduler.domain.errors import Invalid
+from taskscheduler.domain.fires import drop_owed
+from taskscheduler.domain.schedule import NeverFires, Schedule, first_fire, resolve
+from taskscheduler.domain.settle import settle
+from taskscheduler.domain.switch import planned
+from taskscheduler.domain.values import Instant
+
+
+def update(draft: Draft, definition: Definition, command: msg.Update) -> None:
+    """Change the definition; only what is named changes. Raises Invalid."""
+    changed = command.patch.apply_to(definition)
+    rescheduled, pending = command.patch.schedule is not msgspec.UNSET, draft.task.pending
+    if command.effective_from is not None:
+        if not rescheduled:
+            raise Invalid("/effective_from", "goes with `schedule`: name the one that is to hold from then on")
+        pending = planned(draft, changed.schedule, command.effective_from)
+        changed, rescheduled = replace(changed, schedule=definition.schedule), False
+    elif rescheduled:
+        schedule = resolved(draft, changed.schedule, draft.task.created_at)
+        changed = replace(changed, schedule=schedule)
+        rescheduled, pending = schedule != definition.schedule, None
+    elif command.drop_pending:
+        pending = None
+    replanned = pending != draft.task.pending
+    if changed == definition and not replanned:
+        return
+    if rescheduled:
+        drop_owed(draft, draft.now + 1)
+    computed = changed.schedule if rescheduled else pending.schedule if replanned and pending is not None else None
+    draft.add(
+        ev.TaskUpdated(
+            at=draft.now,
+            definition=changed,
+            next_fire=first_fire(changed.schedule, draft.now) if rescheduled else draft.task.next_fire,
+            tzdata=None if computed is None else tzdata_of(computed),
+            pending=pending,
+        )
+    )
+    settle(draft)
+
+
+def resolved(draft: Draft, schedule: Schedule, created_at: Instant) -> Schedule:
+    """The schedule with what was open filled in, as of now. Raises Invalid."""
+    try:
+        return resolve(schedule, draft.now, created_at, draft.task.id)
+    except NeverFires as error:
+        raise Invalid(f"/schedule/{error.field}", str(error)) from None
