@@ -19,6 +19,11 @@ MOST_BACKFILLED = 100_000
 MAX_BACKFILL_RUNS = 500
 """Active runs of all backfills of a task: the others are left to its schedule."""
 
+_NO_FIRE_TIME = (
+    "the schedule names no fire time from `from` up to `to`: a preview shows which it names; an interval begins at its "
+    "anchor, which is when the task was made unless it names one"
+)
+
 LONGEST_AGO: Millis = 3_660 * DAY
 """How long ago the fire times of a backfill may be."""
 
@@ -36,7 +41,7 @@ def request(draft: Draft, definition: Definition, command: msg.Backfill, by: str
     total = count_between(schedule, command.start, command.until)
     first = next_after(schedule, command.start - 1)
     if not total or first is None:
-        raise Invalid("/from", "the schedule names no fire time from `from` up to `to`; a preview shows which it names")
+        raise Invalid("/from", _NO_FIRE_TIME)
     if total > MOST_BACKFILLED:
         raise Invalid("/from", f"{total:,} fire times up to `to` are over {MOST_BACKFILLED:,}: ask for less at a time")
     if sum(backfill.status == "running" for backfill in draft.task.backfills.values()) >= MAX_BACKFILLS:

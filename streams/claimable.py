@@ -1,7 +1,7 @@
 """Runs that wait to be claimed: an index of the state, in the order in which they should be taken.
 
 A lane holds the runs that the same kind of holder can take. Order within it is by time available, a step of priority
-being worth a minute of waiting, so that nothing starves.
+being worth a minute of waiting, so that nothing starves. Runs of a backfill let others go first, for a day.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.definition import Definition, Lane, lane_of
 from taskscheduler.domain.events import AttemptClaimed, RunCancelled, RunQueued, RunRequeued, TaskUpdated
 from taskscheduler.domain.state import Run
-from taskscheduler.domain.values import MINUTE
+from taskscheduler.domain.values import DAY, MINUTE
 from taskscheduler.streams.window import Window
 
 AGEING = MINUTE
+
+BEHIND = DAY
+"""So much longer than others the runs of a backfill wait: what is over must not hold up what is due now."""
 
 
 class Claimable(NamedTuple):
@@ -158,4 +161,5 @@ def _touched(change: Accepted) -> Iterable[str]:
 def place_of(definition: Definition, task_id: str, run: Run) -> Claimable:
     """Where a run that can be claimed waits within its lane."""
     available = run.available_at if run.available_at is not None else run.scheduled_for
-    return Claimable(available + (definition.priority - 1) * AGEING, task_id, run.id)
+    behind = 0 if run.backfill_id is None else BEHIND
+    return Claimable(available + (definition.priority - 1) * AGEING + behind, task_id, run.id)

@@ -9,6 +9,8 @@ import httpx
 import pytest
 from rest_kit import Clock
 
+from taskscheduler.domain.cron import TZDATA_VERSION
+
 HOUR = 3_600_000
 DAY = 24 * HOUR
 HOURLY: dict[str, Any] = {
@@ -88,7 +90,19 @@ async def test_a_backfill_shows_how_far_it_is(api: httpx.AsyncClient, clock: Clo
         expected | {"status": "completed", "fired": 3, "remaining": 0, "failed": 1, "active": 0}
     ]
     assert (task["next_fire_at"], task["counts"]["fired"]) == (JAN.format("01:00"), 3)
-    types = [event["type"] for event in (await get(api, "/events"))["items"]]
+    events = (await get(api, "/events"))["items"]
+    types = [event["type"] for event in events]
+    assert events[types.index("backfill.requested.v1")]["data"] == {
+        "backfill_id": begun["backfill_id"],
+        "by": "anonymous",
+        "schedule": {"cron": "0 * * * *", "timezone": "UTC"},
+        "start": "2029-12-31T21:00:00.000Z",
+        "until": "2030-01-01T00:00:00.000Z",
+        "overlap": "buffer_all",
+        "total": 3,
+        "next": "2029-12-31T21:00:00.000Z",
+        "tzdata": TZDATA_VERSION,
+    }
     assert (types.count("backfill.requested.v1"), types.count("backfill.advanced.v1")) == (1, 3)
 
 
@@ -211,7 +225,14 @@ async def test_a_change_from_then_on_is_shown_until_it_holds(api: httpx.AsyncCli
     clock.now += 31 * 60_000
     task = await post(api, "trigger", status=202)
     assert (task["pending_schedule"], task["schedule"]["cron"], task["revision"]) == (None, "15 * * * *", 2)
-    [switched] = [event for event in (await get(api, "/events"))["items"] if event["type"] == "schedule.switched.v1"]
+    events = (await get(api, "/events"))["items"]
+    [updated] = [event for event in events if event["type"] == "task.updated.v1"]
+    assert updated["data"]["pending"] == {
+        "schedule": pending["schedule"],
+        "effective_from": pending["effective_from"],
+        "next_fire": pending["next_fire_at"],
+    }
+    [switched] = [event for event in events if event["type"] == "schedule.switched.v1"]
     assert switched["data"]["effective_from"] == JAN.format("00:30")
 
 

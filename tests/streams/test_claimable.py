@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import (
@@ -18,7 +19,7 @@ from taskscheduler.domain.definition import (
 )
 from taskscheduler.domain.events import Error
 from taskscheduler.domain.retry import Retry
-from taskscheduler.domain.schedule import OneTime
+from taskscheduler.domain.schedule import Every, OneTime
 from taskscheduler.domain.values import HOUR, MINUTE, SECOND
 from taskscheduler.streams import window
 from taskscheduler.streams.claimable import Claimables
@@ -72,6 +73,16 @@ def test_priority_is_worth_a_minute_a_step() -> None:
     floor.run("high", priority=1, now=START + 7 * MINUTE + 59 * SECOND)
     floor.run("late high", priority=1, now=START + 8 * MINUTE + 1)
     assert floor.take() == ["middle", "high", "low", "late high"]
+
+
+def test_the_runs_of_a_backfill_let_others_go_first_for_a_day() -> None:
+    floor = Floor()
+    hourly = Definition(name="past", schedule=Every(every=HOUR, anchor=START - 9 * HOUR, anchored=True), target=MAIL)
+    floor.decider.do(msg.Create(replace(hourly, priority=1)), "past", START)
+    floor.decider.do(msg.Backfill(START - 2 * HOUR, START, "allow_all"), "past")
+    floor.run("soon", priority=9, now=START + 10 * HOUR)
+    floor.run("next day", priority=1, now=START + 24 * HOUR + 1)
+    assert floor.take() == ["soon", "past", "past", "next day"]
 
 
 def test_lanes_are_for_those_who_can_do_the_work() -> None:
