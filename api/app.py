@@ -14,7 +14,7 @@ from litestar.types import Message, Receive, Send
 from taskscheduler.api.node import Node, Running
 from taskscheduler.api.openapi import handlers as openapi_handlers
 from taskscheduler.api.problems import answer, instance_of, problem_of
-from taskscheduler.api.routes import actuator, batch, claims, events, fire_times, runs, schedules, tasks
+from taskscheduler.api.routes import actuator, batch, claims, events, fire_times, ledger, runs, schedules, tasks
 from taskscheduler.api.schemas.task import RESERVED
 from taskscheduler.api.settings import Settings
 from taskscheduler.api.tracing import begin_trace
@@ -42,6 +42,7 @@ def create_app(node: Node, settings: Settings, *, observe: Observe | None = None
             *fire_times.handlers(node),
             *batch.handlers(node, forbidden),
             *runs.handlers(node),
+            *ledger.handlers(node),
             *schedules.handlers(node),
             *claims.handlers(node),
             *events.handlers(node),

@@ -17,7 +17,7 @@ from taskscheduler.api.operations import OPTION, RESPONSE_HEADERS, Operation, Re
 from taskscheduler.api.problems import KINDS
 from taskscheduler.api.reply import Reply, encode
 from taskscheduler.api.routes.common import Request
-from taskscheduler.api.schemas import actuator, backfill, preview, task, views, work
+from taskscheduler.api.schemas import actuator, backfill, ledger, preview, task, views, work
 from taskscheduler.api.schemas.shapes import Schema
 
 TAGS = {
@@ -35,6 +35,7 @@ COMPONENTS: dict[str, Schema] = {
     **work.COMPONENTS,
     **preview.COMPONENTS,
     **views.COMPONENTS,
+    **ledger.COMPONENTS,
     **actuator.COMPONENTS,
 }
 DESCRIPTION = """\

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskscheduler.domain.decision import Accepted
-from taskscheduler.projections import counters, dead_letters, events, runs, task_list, task_view
+from taskscheduler.projections import counters, dead_letters, events, ledger_rows, runs, task_list, task_view
 from taskscheduler.projections.changes import Change
 from taskscheduler.projections.ports import ViewStore
 from taskscheduler.projections.tables import Table
 
-PROJECTION_VERSION = 1
+PROJECTION_VERSION = 2
 """Raised whenever a table or what goes into one changes; a store at another one is rebuilt from the log."""
 
 TABLES: tuple[Table[Any], ...] = (
@@ -25,6 +25,9 @@ TABLES: tuple[Table[Any], ...] = (
     dead_letters.DEAD_LETTERS_OF_TASK,
     dead_letters.MONTHS,
     counters.COUNTERS,
+    ledger_rows.CHANGES,
+    ledger_rows.STRETCHES,
+    ledger_rows.KEPT,
 )
 
 
@@ -37,6 +40,7 @@ def project(accepted: Accepted) -> list[Change]:
         *events.project(accepted),
         *dead_letters.project(accepted),
         *counters.project(accepted),
+        *ledger_rows.project(accepted),
     ]
 
 

@@ -26,6 +26,7 @@ from taskscheduler.projections.filters import (
     RunFilter,
     TaskFilter,
 )
+from taskscheduler.projections.ledgers import Ledgers
 from taskscheduler.projections.ports import FarReader, ViewReader
 from taskscheduler.projections.runs import RUNS, RunView
 from taskscheduler.projections.tables import Key, R, Table, Value
@@ -59,6 +60,7 @@ class Queries:
         self._store = store
         self._far = store if isinstance(store, FarReader) else None
         self._examined = examined or (EXAMINED if self._far is None else EXAMINED_FAR)
+        self.ledgers = Ledgers(store)
 
     async def task(self, task_id: str) -> TaskView | None:
         """A task; one that was deleted has `deleted_at`. None when it never was or was purged."""

@@ -41,7 +41,10 @@ class BackfillView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class TaskView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A task with its definition. `deleted_at` is set while a deleted one is kept; `last_run` has no result."""
+    """A task with its definition. `deleted_at` is set while a deleted one is kept; `last_run` has no result.
+
+    `next_fire_at` is under the schedule that will be in force then, `due_at` under the present one.
+    """
 
     id: str
     definition: Definition
@@ -59,6 +62,7 @@ class TaskView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     pending: Pending | None = None
     failures_in_row: int = 0
     backfills: tuple[BackfillView, ...] = ()
+    due_at: Instant | None = None
 
 
 TASKS = Table("tasks", TaskView, partition=(Column("id"),))
@@ -87,6 +91,7 @@ def view_of(task: Task) -> TaskView:
         task.pending,
         task.failures_in_row,
         tuple([_backfill_view(backfill) for backfill in task.backfills.values()]) if task.backfills else (),
+        task.next_fire,
     )
 
 

@@ -34,8 +34,9 @@ def build() -> App:
     cluster = App(name="cluster", help="Run a whole cluster on this machine.")
     flink = App(name="flink", help="The job that keeps the timers of a cluster.")
     replay = App(name="replay", help="Hold what was made of the log against it, make it anew, take the log elsewhere.")
+    ledger = App(name="ledger", help="What became of every fire time.")
     import_ = App(name="import", help="Make tasks of what other schedulers have: crontabs, CronJobs, beat schedules.")
-    nouns = (task, schedule, import_, cluster, flink, replay, config)
+    nouns = (task, schedule, ledger, import_, cluster, flink, replay, config)
     for noun in nouns:
         app.command(noun)
     groups = {"": app, **{noun.name[0]: noun for noun in nouns}}
@@ -65,7 +66,9 @@ _COMMANDS = (
     ("task", "runs", "history:runs", "List the runs of a task, newest first."),
     ("task", "events", "history:events", "List what happened to a task."),
     ("task", "watch", "history:watch", "Show events as they happen, of one task or of all."),
+    ("task", "ledger", "ledger:task_ledger", "Count what became of a task's fire times."),
     ("schedule", "preview", "schedules:preview", "Show when a schedule would fire."),
+    ("ledger", "check", "ledger:check", "Hold every fire time of all tasks against what became of it."),
     ("import", "crontab", "importing:crontab", "Make tasks of the lines of a crontab."),
     ("import", "k8s", "importing:k8s", "Make tasks of Kubernetes CronJobs."),
     ("import", "celery", "importing:celery", "Make tasks of a Celery beat schedule."),

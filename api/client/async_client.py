@@ -15,6 +15,7 @@ from taskscheduler.client.models import (
     DeadLetter,
     Event,
     Health,
+    Ledger,
     LiveEvent,
     Page,
     Preview,
@@ -189,6 +190,13 @@ class AsyncClient:
     async def events(self, task_id: str, *, limit: int | None = None, cursor: str | None = None) -> Page[Event]:
         """Give one page of what happened to the task."""
         return await self._call(requests.list_events(task_id, {"limit": limit, "cursor": cursor}))
+
+    async def ledger(self, task_id: str, *, since: datetime | None = None, until: datetime | None = None) -> Ledger:
+        """Give the fire times with since ≤ time < until, and what became of each; by default all until now.
+
+        Raises Invalid for a range with more than 50,000 of them.
+        """
+        return await self._call(requests.ledger(task_id, since, until))
 
     async def dead_letters(
         self,

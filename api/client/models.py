@@ -223,6 +223,39 @@ class DeadLetter(Run, frozen=True, kw_only=True):
     error: AttemptError | None = None
 
 
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """Fire times from `since` to `until` that are accounted for otherwise than once each."""
+
+    since: datetime = msgspec.field(name="from")
+    until: datetime | None = None
+    nominal: int = 0
+    accounted: int = 0
+    detail: str = ""
+
+
+class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+    """The fire times of a task in since ≤ time < until, and what became of each; `skipped` is by reason.
+
+    `known_from` is set where what lies before is no longer kept; `backfilled` is no part of the sum.
+    """
+
+    task_id: str
+    since: datetime = msgspec.field(name="from")
+    until: datetime = msgspec.field(name="to")
+    known_from: datetime | None = None
+    nominal: int = 0
+    fired: int = 0
+    caught_up: int = 0
+    skipped: dict[str, int] = {}
+    owed: int = 0
+    pending: int = 0
+    to_come: int = 0
+    backfilled: int = 0
+    balanced: bool = True
+    differing: int = 0
+    differences: tuple[Difference, ...] = ()
+
+
 class FireTime(msgspec.Struct, frozen=True, kw_only=True):
     """One fire time of a preview; `note` says where a clock change moved it."""
 

@@ -15,6 +15,7 @@ from taskscheduler.client.models import (
     DeadLetter,
     Event,
     Health,
+    Ledger,
     Page,
     Preview,
     Run,
@@ -96,6 +97,7 @@ _read_tasks = reader(Page[Task])
 _read_run = reader(Run)
 _read_runs = reader(Page[Run])
 _read_events = reader(Page[Event])
+_read_ledger = reader(Ledger)
 _read_dead_letters = reader(Page[DeadLetter])
 _read_preview = reader(Preview)
 
@@ -208,6 +210,11 @@ def get_run(task_id: str, run_id: str) -> Call[Run]:
 def list_events(task_id: str, parameters: Mapping[str, Any]) -> Call[Page[Event]]:
     path = query(f"/api/tasks/{segment(task_id)}/events", parameters)
     return Call(method="GET", path=path, read=_read_events, task=task_id)
+
+
+def ledger(task_id: str, since: datetime | None, until: datetime | None) -> Call[Ledger]:
+    path = query(f"/api/tasks/{segment(task_id)}/ledger", {"from": since, "to": until})
+    return Call(method="GET", path=path, read=_read_ledger, task=task_id)
 
 
 def dead_letters(

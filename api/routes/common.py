@@ -7,9 +7,12 @@ from urllib.parse import urlencode
 
 from litestar import Request as LitestarRequest
 
+from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem
 from taskscheduler.api.reply import Headers
+from taskscheduler.domain.errors import TaskNotFound
 from taskscheduler.domain.ids import is_id
+from taskscheduler.projections.task_view import TaskView
 
 Request: TypeAlias = LitestarRequest[Any, Any, Any]
 
@@ -22,6 +25,15 @@ def path_id(request: Request, name: str, what: str) -> str:
     if not is_id(value):
         raise Problem("not-found", f"no {what} has such an id")
     return value
+
+
+async def kept_task(node: Node, request: Request) -> TaskView:
+    """The task in the path; one that was deleted as long as it is kept. Raises TaskNotFound."""
+    task_id = path_id(request, "task_id", "task")
+    view = await node.queries.task(task_id)
+    if view is None:
+        raise TaskNotFound(f"there is no task {task_id!r}")
+    return view
 
 
 def etag(revision: int) -> Headers:

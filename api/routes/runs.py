@@ -12,7 +12,7 @@ from taskscheduler.api import render
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem
 from taskscheduler.api.reply import Reply, json_reply
-from taskscheduler.api.routes.common import Request, next_link, path_id
+from taskscheduler.api.routes.common import Request, kept_task, next_link, path_id
 from taskscheduler.api.schemas.query import (
     DEAD_LETTER_PARAMETERS,
     EVENT_PARAMETERS,
@@ -22,7 +22,6 @@ from taskscheduler.api.schemas.query import (
     read_run_filter,
 )
 from taskscheduler.api.schemas.shapes import Schema, ref
-from taskscheduler.domain.errors import TaskNotFound
 
 _KEPT = "Those of a deleted task can be read as long as they are kept."
 
@@ -31,10 +30,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
     """The routes of runs, events and dead letters."""
 
     async def kept(request: Request) -> str:
-        task_id = path_id(request, "task_id", "task")
-        if await node.queries.task(task_id) is None:
-            raise TaskNotFound(f"there is no task {task_id!r}")
-        return task_id
+        return (await kept_task(node, request)).id
 
     @get(
         "/api/tasks/{task_id:str}/runs",

@@ -112,6 +112,7 @@ class Stub:
                 web.get("/api/tasks/{id}/runs", self.list_runs),
                 web.get("/api/tasks/{id}/runs/{run}", self.get_run),
                 web.get("/api/tasks/{id}/events", self.list_events),
+                web.get("/api/tasks/{id}/ledger", self.ledger),
                 web.get("/api/dead-letters", self.dead_letters),
                 web.post("/api/schedules/preview", self.preview),
                 web.get("/actuator/health", self.health),
@@ -326,6 +327,13 @@ class Stub:
         self._found(request)
         event = {"type": "task.created.v1", "version": 1, "time": NOW, "actor": "anonymous", "cause": None}
         return web.json_response({"items": [event], "next_cursor": None})
+
+    async def ledger(self, request: web.Request) -> web.Response:
+        task = self._found(request)
+        asked = {"from": request.query.get("from", NOW), "to": request.query.get("to", NOW), "known_from": None}
+        sums = {"nominal": 3, "fired": 1, "caught_up": 0, "skipped": {"overlap": 1}, "balanced": False, "differing": 1}
+        different = {"from": NOW, "until": NOW, "nominal": 1, "accounted": 0, "detail": "no run"}
+        return web.json_response({"task_id": task["id"], **asked, **sums, "to_come": 0, "differences": [different]})
 
     async def dead_letters(self, request: web.Request) -> web.Response:
         runs = [run for run in self.runs.values() if run["status"] == "failed"]

@@ -115,6 +115,18 @@ async def test_a_trigger_starts_a_run(client: Any) -> None:
     assert [one.id for one in (await client.runs(task.id)).items] == [run.id]
 
 
+async def test_a_ledger_is_read(client: Any) -> None:
+    task = await client.create_task(name=fresh("counted"), target=NOOP, schedule={"every": "1h"})
+    since, until = datetime(2030, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, 12, tzinfo=UTC)
+    found = await client.ledger(task.id, since=since, until=until)
+    assert (found.task_id, found.since, found.until) == (task.id, since, until)
+    assert (
+        found.nominal == found.fired + found.caught_up + sum(found.skipped.values()) + found.to_come + found.differing
+    )
+    with pytest.raises(NotFound):
+        await client.ledger("there-is-none")
+
+
 async def test_a_deleted_task_is_gone(client: Any) -> None:
     task = await client.create_task(name=fresh("delete"), target=NOOP, schedule=LATER)
     assert await client.delete(task.id) is None

@@ -13,13 +13,14 @@ from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.backfill import MAX_BACKFILL_RUNS
 from taskscheduler.domain.decide import decide
-from taskscheduler.domain.decision import Record, apply
+from taskscheduler.domain.decision import Accepted, Record, apply, stream_of
 from taskscheduler.domain.definition import Definition, NoopTarget
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.evolve import evolve
 from taskscheduler.domain.schedule import OneTime
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, MAX_BACKFILLS, Task, UsedKey, run_due, wakeup, without_runs
 from taskscheduler.streams.codec import decode_record, encode_record
+from tests.support.books import Books
 from tests.support.ledger import Ledger
 from tests.support.moves import KINDS, WAITS, Dice, command, definition
 
@@ -70,6 +71,37 @@ def test_every_nominal_time_is_accounted_for_exactly_once(first: int, moves: lis
     for step in history(first, moves):
         ledger.record(step.events)
         ledger.check(step.after, step.now)
+
+
+@given(st.integers(0, 1 << 30), MOVES, st.integers(0, 1 << 30))
+@settings(max_examples=300, deadline=None)
+def test_the_ledger_balances_after_every_decision(first: int, moves: list[tuple[int, int, int]], cut: int) -> None:
+    books, counted = Books(), Ledger()
+    for step in history(first, moves):
+        counted.record(step.events)
+        counted.check(step.after, step.now)
+        if step.events:
+            record = Record(
+                stream=stream_of("a"),
+                record_id="r",
+                expected_version=step.before.version,
+                recorded_at=step.now,
+                events=step.events,
+            )
+            books.record(Accepted(0, 1, step.now, record, step.before, step.after))
+        ledger = books.ledger(step.after, step.now)
+        assert ledger.balanced, ledger.differences
+        if step.after.definition is not None:
+            fired, skipped = ledger.fired + ledger.caught_up, sum(ledger.skipped.values())
+            assert (fired, skipped) == (counted.scheduled, counted.skipped)
+        assert ledger.nominal == ledger.accounted
+        assert ledger.owed + ledger.pending == len(counted.open)
+        # A ledger of a part of the time is that part of the ledger.
+        at = START + cut % (step.now - START + 2)
+        older, newer = books.ledger(step.after, step.now, end=at), books.ledger(step.after, step.now, start=at)
+        assert older.balanced and newer.balanced
+        for name in ("nominal", "fired", "caught_up", "owed", "pending", "to_come"):
+            assert getattr(older, name) + getattr(newer, name) == getattr(ledger, name), name
 
 
 @given(st.integers(0, 1 << 30), MOVES)

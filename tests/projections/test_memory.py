@@ -8,6 +8,7 @@ from taskscheduler.projections.memory import MemoryViews
 from taskscheduler.projections.tables import Key
 from tests.projections.answers import QueriesConformance
 from tests.projections.conformance import ViewStoreConformance, Way
+from tests.projections.ledger_answers import LedgersConformance
 
 
 class OpenedMemory:
@@ -27,6 +28,10 @@ def opened() -> OpenedMemory:
 
 
 class TestMemoryViews(ViewStoreConformance):
+    pass
+
+
+class TestLedgers(LedgersConformance):
     pass
 
 

@@ -9,8 +9,9 @@ import msgspec
 
 from taskscheduler.api.bootstrap import FAMILIES, open_storage
 from taskscheduler.domain.decision import Accepted, Record
+from taskscheduler.domain.events import FiresSkipped, RunsExpired
 from taskscheduler.domain.state import wakeup
-from taskscheduler.domain.values import MINUTE
+from taskscheduler.domain.values import HOUR, MINUTE
 from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.tables import Key
 from taskscheduler.streams.claimable import Claimables
@@ -22,7 +23,7 @@ from taskscheduler.streams.rocksdb.database import Batch, Database
 from taskscheduler.streams.rocksdb.event_log import DECISION_TOPIC
 from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES, LogRows, Row
 from taskscheduler.streams.timers import Timers
-from tests.projections.history import EVERY_MINUTE, History
+from tests.projections.history import EVERY_MINUTE, START, History
 
 
 def a_history(rounds: int = 3) -> History:
@@ -35,6 +36,8 @@ def a_history(rounds: int = 3) -> History:
         history.succeed("often", '{"ok":true}')
         history.fail("failing")
         history.wake("waiting")
+    skipped = FiresSkipped(history.now, "stretch", START - 3 * HOUR, "missed", START - HOUR, 121)
+    history.record("often", (skipped, RunsExpired(history.now, START - 2 * HOUR, None)))
     return history
 
 

@@ -30,6 +30,7 @@ from tests.projections.answers import QueriesConformance
 from tests.projections.commands import Step, steps
 from tests.projections.conformance import ViewStoreConformance, run
 from tests.projections.history import EVERY_MINUTE, NOW, START, History
+from tests.projections.ledger_answers import LedgersConformance
 from tests.streams.cassandra_kit import PARTITIONS, OpenedCassandra
 from tests.streams.cassandra_kit import settings as cassandra_settings
 
@@ -50,6 +51,10 @@ async def opened(keyspace: Cassandra) -> AsyncIterator[OpenedCassandra]:
 
 
 class TestCassandraViews(ViewStoreConformance):
+    pass
+
+
+class TestLedgers(LedgersConformance):
     pass
 
 

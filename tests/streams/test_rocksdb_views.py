@@ -25,6 +25,7 @@ from tests.projections.answers import QueriesConformance
 from tests.projections.commands import Step, steps
 from tests.projections.conformance import ViewStoreConformance, Way
 from tests.projections.history import EVERY_MINUTE, History
+from tests.projections.ledger_answers import LedgersConformance
 
 
 class OpenedRocks:
@@ -66,6 +67,10 @@ def opened(tmp_path: Path) -> Iterator[OpenedRocks]:
 
 
 class TestRocksViews(ViewStoreConformance):
+    pass
+
+
+class TestLedgers(LedgersConformance):
     pass
 
 

@@ -38,6 +38,8 @@ class Ledger:
         self.backfills: dict[str, list[int]] = {}
         """The nominal times of each that no run has been made for."""
         self.fired = self.skipped = self.runs = 0
+        self.scheduled = 0
+        """Runs for nominal times, under all schedules together."""
 
     def record(self, events: tuple[ev.Event, ...]) -> None:
         """Take in the events of an accepted decision."""
@@ -46,7 +48,7 @@ class Ledger:
             match event:
                 case ev.TaskCreated():
                     self._begin(event.definition.schedule, event.at)
-                    self.fired = self.skipped = 0
+                    self.fired = self.skipped = self.scheduled = 0
                     self.pending, self.paused, self.backfills = None, False, {}
                 case ev.TaskUpdated():
                     self.pending = event.pending
@@ -76,6 +78,7 @@ class Ledger:
                     elif event.nominal_at is not None:
                         self._settle([event.nominal_at])
                         self.runs += 1
+                        self.scheduled += 1
                 case ev.BackfillRequested():
                     times = fire_times(event.schedule, event.start - 1, event.until - 1)
                     assert (len(times), times[0]) == (event.total, event.next)

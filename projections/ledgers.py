@@ -1,0 +1,207 @@
+"""Ledgers of tasks, asked of the read models. A question costs by the range it is about, not by the task's past."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
+
+from taskscheduler.domain.errors import Invalid
+from taskscheduler.domain.events import Backlog
+from taskscheduler.domain.ids import run_id_floor
+from taskscheduler.domain.ledger import Balance, Era, Ledger, Open, Settled
+from taskscheduler.domain.values import DAY, Instant
+from taskscheduler.projections.ledger_rows import (
+    CHANGES,
+    KEPT,
+    STRETCHES,
+    ScheduleChange,
+    eras_of,
+    settled_in,
+    settled_of,
+)
+from taskscheduler.projections.ports import ViewReader
+from taskscheduler.projections.runs import RUNS, RunView
+from taskscheduler.projections.tables import Key
+from taskscheduler.projections.task_view import TASKS, TaskView
+
+MOST_FIRE_TIMES = 50_000
+"""Nominal times in the range of one question."""
+
+MOST_ROWS = 100_000
+"""Rows of runs in it, those beside the schedule included."""
+
+LONGEST = 3_653 * DAY
+"""The longest range: ten years."""
+
+_CHUNK = 500
+_BREATH = 200
+"""After so many fire times what is due gets its turn."""
+
+_LOOKS = 3
+_BETWEEN = 0.2
+"""Seconds until a difference is looked at again: rows of one decision may come one after another."""
+
+
+class TaskLedger(NamedTuple):
+    """The ledger of a task over start <= nominal time < end.
+
+    `known_from` is set where what lies before is no longer kept: the sums begin there. `backfilled` runs made good for
+    fire times that had been settled otherwise, and are no part of the sum.
+    """
+
+    start: Instant
+    end: Instant
+    known_from: Instant | None
+    ledger: Ledger
+    backfilled: int = 0
+
+
+class _Moved(Exception):
+    """The task was changed while it was looked at."""
+
+
+class Ledgers:
+    """Answers from a store of read models."""
+
+    def __init__(self, store: ViewReader, *, most: int = MOST_FIRE_TIMES) -> None:
+        self._store = store
+        self._most = most
+
+    async def ledger(
+        self, view: TaskView, start: Instant | None, end: Instant | None, now: Instant
+    ) -> TaskLedger | None:
+        """The ledger of a task that was read just now; by default from its creation until now.
+
+        None when the task is gone meanwhile. Raises Invalid for a range that ends before it begins or is too long.
+        """
+        start, end = view.created_at if start is None else start, now if end is None else end
+        if end < start:
+            raise Invalid("/to", "lies before `from`")
+        if end - start > LONGEST:
+            raise Invalid("/to", f"lies more than {LONGEST // DAY} days after `from`; ask for a part of the range")
+        found = None
+        for look in range(_LOOKS):
+            if look:
+                await asyncio.sleep(_BETWEEN)
+                again = await self._store.get(TASKS, (view.id,))
+                if again is None:
+                    return None
+                view = again
+            try:
+                found = await self._look(view, start, end, now)
+            except _Moved:
+                continue
+            if found.ledger.balanced:
+                break
+        return found or await self._look(view, start, end, now, anyway=True)
+
+    async def changes(self, task_id: str, start: Instant) -> list[ScheduleChange]:
+        """What changed when the task should fire, from the last schedule that was given before `start` on."""
+        found: list[ScheduleChange] = []
+        after: Key | None = None
+        while True:
+            rows = await self._store.scan(CHANGES, (task_id,), end=(start,), after=after, reverse=True, limit=_CHUNK)
+            for row in rows:
+                found.append(row)
+                if row.schedule is not None:
+                    break
+            else:
+                if len(rows) == _CHUNK:
+                    after = CHANGES.key(rows[-1])[1:]
+                    continue
+            break
+        found.reverse()
+        after = None
+        while rows := await self._store.scan(CHANGES, (task_id,), start=(start,), after=after, limit=_CHUNK):
+            found += rows
+            after = CHANGES.key(rows[-1])[1:]
+        return found
+
+    async def _look(
+        self, view: TaskView, asked: Instant, end: Instant, now: Instant, anyway: bool = False
+    ) -> TaskLedger:
+        task_id = view.id
+        kept = await self._store.get(KEPT, (task_id,))
+        known_from = None if kept is None or kept.since <= asked else kept.since
+        start = asked if known_from is None else min(known_from, end)
+        changes = await self.changes(task_id, start)
+        if changes and changes[-1].version > view.version and not anyway:
+            raise _Moved
+        eras = eras_of(changes)
+        self._check_size(eras, start, end)
+        settled, backfilled = await self._settled(task_id, eras, start, end)
+        if (await self._latest(task_id)) != (changes[-1] if changes else None) and not anyway:
+            raise _Moved
+        backlog = None if view.owed is None else Backlog(view.owed.since, view.owed.until)
+        balance = Balance(eras, start, end, Open(now, view.due_at, backlog))
+        for begin in range(0, len(settled), _BREATH):
+            balance.settle(settled[begin : begin + _BREATH])
+            await asyncio.sleep(0)
+        return TaskLedger(asked, end, known_from, balance.close(), backfilled)
+
+    async def _latest(self, task_id: str) -> ScheduleChange | None:
+        rows = await self._store.scan(CHANGES, (task_id,), reverse=True, limit=1)
+        return rows[0] if rows else None
+
+    def _check_size(self, eras: Sequence[Era], start: Instant, end: Instant) -> None:
+        def count(until: Instant) -> int:
+            return sum(era.count(start, until) for era in eras)
+
+        if (total := count(end)) <= self._most:
+            return
+        low, high = start, end
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if count(middle) <= self._most else (low, middle)
+        raise TooMany(total, self._most, low)
+
+    async def _settled(
+        self, task_id: str, eras: Sequence[Era], start: Instant, end: Instant
+    ) -> tuple[list[Settled], int]:
+        settled: list[Settled] = []
+        backfilled = 0
+        jitter = max((era.schedule.jitter for era in eras), default=0)
+        async for run in self.runs(task_id, start, end + jitter):
+            if run.cause == "backfill" and run.nominal_at is not None and start <= run.nominal_at < end:
+                backfilled += 1
+            elif (one := settled_of(run)) is not None:
+                settled.append(one)
+        after: Key | None = None
+        while rows := await self._store.scan(STRETCHES, (task_id,), start=(start,), after=after, limit=_CHUNK):
+            settled += [settled_in(row) for row in rows if row.nominal_at < end]
+            if rows[-1].nominal_at >= end:
+                break
+            after = STRETCHES.key(rows[-1])[1:]
+        settled.sort(key=lambda one: one.first)
+        return settled, backfilled
+
+    async def runs(self, task_id: str, start: Instant, end: Instant) -> AsyncIterator[RunView]:
+        """The runs scheduled at start <= t < end, the earliest first. Raises TooMany."""
+        # The order of the table is turned around.
+        low, high = (run_id_floor(end),), (run_id_floor(start),)
+        after: Key | None = None
+        examined = 0
+        while True:
+            rows = await self._store.scan(
+                RUNS, (task_id,), start=low, end=high, after=after, reverse=True, limit=_CHUNK
+            )
+            for row in rows:
+                yield row
+            if len(rows) < _CHUNK:
+                return
+            examined += len(rows)
+            if examined >= MOST_ROWS:
+                raise TooMany(examined, MOST_ROWS, rows[-1].scheduled_for)
+            after = (rows[-1].id,)
+            await asyncio.sleep(0)
+
+
+class TooMany(Invalid):
+    """The range holds more than one answer can be about; up to `until` it does not."""
+
+    def __init__(self, found: int, most: int, until: Instant) -> None:
+        self.found, self.most, self.until = found, most, until
+        super().__init__(
+            "/to", f"the range holds {found} fire times or runs and more than {most} are not counted at once"
+        )

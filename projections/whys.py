@@ -1,0 +1,295 @@
+"""Why a task did or did not run at an instant: what the read models hold about it, in the order it happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from taskscheduler.domain import events as ev
+from taskscheduler.domain.clock_notes import clock_note
+from taskscheduler.domain.ids import run_id_floor
+from taskscheduler.domain.ledger import Era
+from taskscheduler.domain.schedule import Cron, next_after, nominal_of, prev_before
+from taskscheduler.domain.values import DAY, Instant
+from taskscheduler.projections.events import EVENTS, DecisionView
+from taskscheduler.projections.ledger_rows import KEPT, STRETCHES, ScheduleChange, SkippedStretch, eras_of
+from taskscheduler.projections.ledgers import Ledgers
+from taskscheduler.projections.ports import ViewReader
+from taskscheduler.projections.runs import RUNS, RunView
+from taskscheduler.projections.task_view import TaskView
+
+Outcome: TypeAlias = Literal[
+    "fired",
+    "caught_up",
+    "triggered",
+    "retried",
+    "backfilled",
+    "skipped",
+    "to_come",
+    "pending",
+    "owed",
+    "not_a_fire_time",
+    "not_kept",
+    "unaccounted",
+]
+
+MOST_DECISIONS = 2_000
+"""Decisions looked through for those about a run."""
+
+_LOOKED_BACK = 200
+"""Runs looked through for the one that was active."""
+
+_BY_CAUSE: dict[ev.RunCause, Outcome] = {
+    "schedule": "fired",
+    "catch_up": "caught_up",
+    "manual": "triggered",
+    "retry": "retried",
+    "backfill": "backfilled",
+}
+_decode = msgspec.json.Decoder(list[ev.Event]).decode
+
+
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """An event of the chain, and the version that its decision made."""
+
+    version: int
+    event: ev.Event
+
+
+class Why(msgspec.Struct, frozen=True, gc=False):
+    """What is known of one instant. `nominal_at` and `fire_at` are None where no schedule named it.
+
+    `change` is what put the schedule as it was then (or its end), `paused` the pause in force when it was settled,
+    `before` and `after` are the nearest fire times of the schedule in force, `active` is the run that was in the way,
+    `quiet_since` when the task was last decided on before it was settled, and `clock` what a clock change did.
+    """
+
+    task_id: str
+    at: Instant
+    now: Instant
+    outcome: Outcome
+    nominal_at: Instant | None = None
+    fire_at: Instant | None = None
+    run: RunView | None = None
+    stretch: SkippedStretch | None = None
+    settled_at: Instant | None = None
+    change: ScheduleChange | None = None
+    paused: ScheduleChange | None = None
+    before: Instant | None = None
+    after: Instant | None = None
+    active: RunView | None = None
+    quiet_since: Instant | None = None
+    clock: str | None = None
+    steps: tuple[Step, ...] = ()
+
+
+class Whys:
+    """Answers from a store of read models."""
+
+    def __init__(self, store: ViewReader) -> None:
+        self._store = store
+        self._ledgers = Ledgers(store)
+
+    async def why(self, view: TaskView, at: Instant, now: Instant) -> Why:
+        """What is known of one instant in the life of a task that was read just now."""
+        changes = await self._ledgers.changes(view.id, at)
+        eras = eras_of(changes)
+        named = _named(eras, at)
+        if named is not None:
+            return await self._fire_time(view, changes, *named, at=at, now=now)
+        async for run in self._ledgers.runs(view.id, at, at + 1):
+            if run.status != "skipped":
+                steps = await self._steps(view, run.scheduled_for, run)
+                return Why(view.id, at, now, _BY_CAUSE[run.cause], run.nominal_at, at, run, steps=steps)
+        return self._nothing(view, changes, eras, at, now)
+
+    async def _fire_time(
+        self,
+        view: TaskView,
+        changes: Sequence[ScheduleChange],
+        era: Era,
+        nominal: Instant,
+        *,
+        at: Instant,
+        now: Instant,
+    ) -> Why:
+        fire = era.fire_of(nominal)
+        change = _in_force(changes, era.since, with_schedule=True)
+        clock = _clock(era, fire - DAY, nominal)
+        known = Why(view.id, at, now, "unaccounted", nominal, fire, change=change, clock=clock)
+        backfilled: RunView | None = None
+        async for run in self._ledgers.runs(view.id, nominal, fire + 1):
+            if run.nominal_at != nominal or run.nominal_until is not None:
+                continue
+            if run.cause == "backfill":
+                backfilled = run
+            elif run.status == "skipped":
+                settled = run.finished_at or fire
+                return await self._skipped(view, changes, msgspec.structs.replace(known, run=run), settled)
+            else:
+                steps = await self._steps(view, fire, run)
+                return msgspec.structs.replace(known, outcome=_BY_CAUSE[run.cause], run=run, steps=steps)
+        rows = await self._store.scan(STRETCHES, (view.id,), start=(nominal,), limit=1)
+        if rows and rows[0].nominal_at <= nominal:
+            known = msgspec.structs.replace(known, stretch=rows[0], run=backfilled)
+            return await self._skipped(view, changes, known, rows[0].at)
+        if backfilled is not None:
+            steps = await self._steps(view, fire, backfilled)
+            return msgspec.structs.replace(known, outcome="backfilled", run=backfilled, steps=steps)
+        return msgspec.structs.replace(
+            known,
+            outcome=await self._open(view, era, nominal, fire, now),
+            paused=_pause(changes, now),
+            active=await self._active(view.id, now),
+        )
+
+    async def _open(self, view: TaskView, era: Era, nominal: Instant, fire: Instant, now: Instant) -> Outcome:
+        backlog = view.backlog
+        if backlog is not None and backlog.next <= fire < backlog.until:
+            return "owed"
+        if era.until is None and view.next_fire_at is not None and fire >= view.next_fire_at:
+            return "to_come" if fire > now else "pending"
+        kept = await self._store.get(KEPT, (view.id,))
+        return "not_kept" if kept is not None and nominal < kept.since else "unaccounted"
+
+    async def _skipped(self, view: TaskView, changes: Sequence[ScheduleChange], known: Why, settled: Instant) -> Why:
+        version = await self._version_at(view, settled)
+        steps = await self._steps(view, settled, None, nominal=known.nominal_at)
+        decided = await self._store.get(EVENTS, (view.id,), (version - 1,)) if version > 1 else None
+        return msgspec.structs.replace(
+            known,
+            outcome="skipped",
+            settled_at=settled,
+            paused=_pause(changes, settled),
+            active=await self._active(view.id, settled),
+            quiet_since=None if decided is None else decided.recorded_at,
+            steps=steps,
+        )
+
+    def _nothing(
+        self, view: TaskView, changes: Sequence[ScheduleChange], eras: Sequence[Era], at: Instant, now: Instant
+    ) -> Why:
+        before = after = clock = None
+        change = _in_force(changes, at)
+        for era in eras:
+            if era.since <= at and (era.until is None or at <= era.until):
+                before, after = _before(era, at), era.following(at)
+                # What a clock change took away is told of the time that follows it.
+                clock = None if after is None else _clock(era, at - DAY if before is None else before, after)
+        if change is None and eras:
+            after = eras[0].following(at)
+        return Why(
+            view.id,
+            at,
+            now,
+            "not_a_fire_time",
+            change=change,
+            before=before,
+            after=after,
+            clock=clock,
+            paused=_pause(changes, at),
+        )
+
+    async def _active(self, task_id: str, at: Instant) -> RunView | None:
+        """A run that was queued, running or retrying at an instant."""
+        for run in await self._store.scan(RUNS, (task_id,), start=(run_id_floor(at + 1),), limit=_LOOKED_BACK):
+            if (
+                run.status != "skipped"
+                and run.scheduled_for < at
+                and (run.finished_at is None or run.finished_at >= at)
+            ):
+                return run
+        return None
+
+    async def _version_at(self, view: TaskView, instant: Instant) -> int:
+        """The first version recorded at or after an instant; they are recorded in order. What was purged is before."""
+        low, high = 1, view.version + 1
+        while low < high:
+            middle = (low + high) // 2
+            row = await self._store.get(EVENTS, (view.id,), (middle,))
+            if row is None or row.recorded_at < instant:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    async def _steps(
+        self, view: TaskView, since: Instant, run: RunView | None, nominal: Instant | None = None
+    ) -> tuple[Step, ...]:
+        """The events about a run, or the one that skipped a nominal time, from an instant on."""
+        version = await self._version_at(view, since)
+        until = None if run is None else run.finished_at
+        steps: list[Step] = []
+        for _ in range(0, MOST_DECISIONS, 200):
+            rows = await self._store.scan(EVENTS, (view.id,), start=(version,), limit=200)
+            for row in rows:
+                if until is not None and row.recorded_at > until:
+                    return tuple(steps)
+                steps += _about(row, run, nominal)
+                if run is None and steps:
+                    return tuple(steps)
+            if len(rows) < 200:
+                break
+            version = rows[-1].version + 1
+        return tuple(steps)
+
+
+def _about(row: DecisionView, run: RunView | None, nominal: Instant | None) -> list[Step]:
+    found: list[Step] = []
+    for event in _decode(row.events):
+        if run is not None and getattr(event, "run_id", None) == run.id and not isinstance(event, ev.KeyUsed):
+            found.append(Step(row.version, event))
+        elif run is None and nominal is not None and isinstance(event, ev.FiresSkipped):
+            last = event.nominal_at if event.nominal_until is None else event.nominal_until
+            if event.nominal_at <= nominal <= last:
+                found.append(Step(row.version, event))
+    return found
+
+
+def _named(eras: Sequence[Era], at: Instant) -> tuple[Era, Instant] | None:
+    """The era that names `at`, as a nominal time or as the moment to which jitter put one off."""
+    for era in reversed(eras):
+        if era.count(at, at + 1):
+            return era, at
+    for era in reversed(eras):
+        if era.schedule.jitter and next_after(era.schedule, at - 1) == at:
+            nominal = nominal_of(era.schedule, at)
+            if era.count(nominal, nominal + 1):
+                return era, nominal
+    return None
+
+
+def _before(era: Era, at: Instant) -> Instant | None:
+    fire = prev_before(era.schedule, at)
+    if fire is None:
+        return None
+    nominal = nominal_of(era.schedule, fire)
+    return nominal if era.count(nominal, nominal + 1) else None
+
+
+def _clock(era: Era, since: Instant, nominal: Instant) -> str | None:
+    schedule = era.schedule
+    return clock_note(schedule.compiled(), schedule.timezone, since, nominal) if isinstance(schedule, Cron) else None
+
+
+def _in_force(changes: Sequence[ScheduleChange], at: Instant, *, with_schedule: bool = False) -> ScheduleChange | None:
+    """The last change by `at` of what is to come; pauses and their ends are none."""
+    found = None
+    for change in changes:
+        if change.at <= at and (change.schedule is not None or not (with_schedule or change.type.startswith(_PAUSES))):
+            found = change
+    return found
+
+
+def _pause(changes: Sequence[ScheduleChange], at: Instant) -> ScheduleChange | None:
+    """The pause that was in force at `at`, if one was."""
+    found = None
+    for change in changes:
+        if change.type.startswith(_PAUSES) and change.at <= at:
+            found = change if change.type.startswith(_PAUSES[0]) else None
+    return found
+
+
+_PAUSES = ("task.paused", "task.resumed")
