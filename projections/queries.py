@@ -32,6 +32,7 @@ from taskscheduler.projections.runs import RUNS, RunView
 from taskscheduler.projections.tables import Key, R, Table, Value
 from taskscheduler.projections.task_list import ALL, BY_CREATED, BY_NAME, BY_NEXT_FIRE, NEVER, status_list, tag_list
 from taskscheduler.projections.task_view import TASKS, TaskView
+from taskscheduler.projections.whys import Whys
 
 T = TypeVar("T")
 
@@ -61,6 +62,7 @@ class Queries:
         self._far = store if isinstance(store, FarReader) else None
         self._examined = examined or (EXAMINED if self._far is None else EXAMINED_FAR)
         self.ledgers = Ledgers(store)
+        self.whys = Whys(store)
 
     async def task(self, task_id: str) -> TaskView | None:
         """A task; one that was deleted has `deleted_at`. None when it never was or was purged."""

@@ -141,7 +141,7 @@ class Whys:
         return msgspec.structs.replace(
             known,
             outcome=await self._open(view, era, nominal, fire, now),
-            paused=_pause(changes, now),
+            paused=_pause(changes, now + 1),
             active=await self._active(view.id, now),
         )
 
@@ -284,12 +284,14 @@ def _in_force(changes: Sequence[ScheduleChange], at: Instant, *, with_schedule: 
 
 
 def _pause(changes: Sequence[ScheduleChange], at: Instant) -> ScheduleChange | None:
-    """The pause that was in force at `at`, if one was."""
+    """The pause that was in force at `at`, or ended just then, if one was."""
     found = None
     for change in changes:
-        if change.type.startswith(_PAUSES) and change.at <= at:
-            found = change if change.type.startswith(_PAUSES[0]) else None
+        if change.type.startswith(_PAUSED) and change.at <= at:
+            found = change
+        elif change.type.startswith(_RESUMED) and change.at < at:
+            found = None
     return found
 
 
-_PAUSES = ("task.paused", "task.resumed")
+_PAUSED, _RESUMED = _PAUSES = ("task.paused", "task.resumed")

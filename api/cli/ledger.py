@@ -58,6 +58,10 @@ _DIFFERENCES: Columns = {
 }
 
 
+_WHY: Columns = {name: attrgetter(name) for name in ("outcome", "answer", "run_id", "before", "after")}
+_LINKS: Columns = {name: attrgetter(name) for name in ("version", "at", "type", "summary")}
+
+
 def task_ledger(task_id: str, /, *, since: From = None, until: To = None, common: Common = COMMON) -> None:
     """Hold the fire times that a task's schedules name against what became of them."""
     with common.client() as client:
@@ -67,6 +71,23 @@ def task_ledger(task_id: str, /, *, since: From = None, until: To = None, common
         if format_of(common.output) == "table":
             show_all(_named(found), _DIFFERENCES, common.output)
         raise Failed
+
+
+def why(
+    task_id: str,
+    /,
+    *,
+    at: Annotated[str, Parameter(help="The instant that is meant, such as 2030-01-31T08:00:00Z.")],
+    common: Common = COMMON,
+) -> None:
+    """Say why a task did or did not run at an instant, with the events behind it."""
+    meant = instant(at, "--at")
+    assert meant is not None
+    with common.client() as client:
+        found = client.why(task_id, meant)
+    show(found, _WHY, common.output)
+    if found.events and format_of(common.output) == "table":
+        show_all(found.events, _LINKS, common.output)
 
 
 def check(

@@ -67,6 +67,7 @@ _COMMANDS = (
     ("task", "events", "history:events", "List what happened to a task."),
     ("task", "watch", "history:watch", "Show events as they happen, of one task or of all."),
     ("task", "ledger", "ledger:task_ledger", "Count what became of a task's fire times."),
+    ("task", "why", "ledger:why", "Say why a task did or did not run at an instant."),
     ("schedule", "preview", "schedules:preview", "Show when a schedule would fire."),
     ("ledger", "check", "ledger:check", "Hold every fire time of all tasks against what became of it."),
     ("import", "crontab", "importing:crontab", "Make tasks of the lines of a crontab."),

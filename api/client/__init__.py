@@ -27,6 +27,7 @@ from taskscheduler.client.models import (
     FireTime,
     Health,
     Ledger,
+    Link,
     LiveEvent,
     Owed,
     Page,
@@ -38,6 +39,7 @@ from taskscheduler.client.models import (
     StartedTask,
     Task,
     TaskSpec,
+    Why,
 )
 from taskscheduler.client.sync_client import Client
 from taskscheduler.client.worker import Worker
@@ -65,6 +67,7 @@ __all__ = [
     "Invalid",
     "Job",
     "Ledger",
+    "Link",
     "LiveEvent",
     "NotFound",
     "Owed",
@@ -80,5 +83,6 @@ __all__ = [
     "TaskSpec",
     "Unavailable",
     "Unreachable",
+    "Why",
     "Worker",
 ]

@@ -23,6 +23,7 @@ from taskscheduler.client.models import (
     StartedTask,
     Task,
     TaskSpec,
+    Why,
 )
 from taskscheduler.client.requests import Call
 from taskscheduler.client.sse import EventStream
@@ -197,6 +198,10 @@ class AsyncClient:
         Raises Invalid for a range with more than 50,000 of them.
         """
         return await self._call(requests.ledger(task_id, since, until))
+
+    async def why(self, task_id: str, at: datetime) -> Why:
+        """Say why the task did or did not run at an instant."""
+        return await self._call(requests.why(task_id, at))
 
     async def dead_letters(
         self,

@@ -256,6 +256,29 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[Difference, ...] = ()
 
 
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """An event behind an answer, in a few words; `version` finds it among the events of the task."""
+
+    version: int
+    at: datetime
+    type: str = ""
+    summary: str = ""
+
+
+class Why(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a task did or did not run at an instant: `outcome` in a word, `answer` in sentences."""
+
+    task_id: str
+    at: datetime
+    outcome: str
+    answer: str
+    nominal_at: datetime | None = None
+    run_id: str | None = None
+    before: datetime | None = None
+    after: datetime | None = None
+    events: tuple[Link, ...] = ()
+
+
 class FireTime(msgspec.Struct, frozen=True, kw_only=True):
     """One fire time of a preview; `note` says where a clock change moved it."""
 

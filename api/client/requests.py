@@ -22,6 +22,7 @@ from taskscheduler.client.models import (
     StartedTask,
     Task,
     TaskSpec,
+    Why,
 )
 
 Result = TypeVar("Result")
@@ -98,6 +99,7 @@ _read_run = reader(Run)
 _read_runs = reader(Page[Run])
 _read_events = reader(Page[Event])
 _read_ledger = reader(Ledger)
+_read_why = reader(Why)
 _read_dead_letters = reader(Page[DeadLetter])
 _read_preview = reader(Preview)
 
@@ -215,6 +217,11 @@ def list_events(task_id: str, parameters: Mapping[str, Any]) -> Call[Page[Event]
 def ledger(task_id: str, since: datetime | None, until: datetime | None) -> Call[Ledger]:
     path = query(f"/api/tasks/{segment(task_id)}/ledger", {"from": since, "to": until})
     return Call(method="GET", path=path, read=_read_ledger, task=task_id)
+
+
+def why(task_id: str, at: datetime) -> Call[Why]:
+    path = query(f"/api/tasks/{segment(task_id)}/why", {"at": at})
+    return Call(method="GET", path=path, read=_read_why, task=task_id)
 
 
 def dead_letters(

@@ -23,6 +23,7 @@ from taskscheduler.client.models import (
     StartedTask,
     Task,
     TaskSpec,
+    Why,
 )
 from taskscheduler.client.requests import Call
 from taskscheduler.client.sse import EventStream
@@ -196,6 +197,10 @@ class Client:
         Raises Invalid for a range with more than 50,000 of them.
         """
         return self._call(requests.ledger(task_id, since, until))
+
+    def why(self, task_id: str, at: datetime) -> Why:
+        """Say why the task did or did not run at an instant."""
+        return self._call(requests.why(task_id, at))
 
     def dead_letters(
         self,

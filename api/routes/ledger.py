@@ -11,7 +11,7 @@ from taskscheduler.api.node import Node
 from taskscheduler.api.problems import FieldError, invalid
 from taskscheduler.api.reply import Reply, json_reply
 from taskscheduler.api.routes.common import Request, kept_task
-from taskscheduler.api.schemas.ledger import LEDGER_PARAMETERS
+from taskscheduler.api.schemas.ledger import LEDGER_PARAMETERS, WHY_PARAMETERS
 from taskscheduler.api.schemas.query import Query
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.values import format_instant
@@ -56,4 +56,29 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
             raise TaskNotFound(f"there is no task {view.id!r}")
         return json_reply(200, render_ledger.ledger(view.id, found))
 
-    return [get_ledger]
+    @get(
+        "/api/tasks/{task_id:str}/why",
+        opt=op.documented(
+            op.Operation(
+                "getWhy",
+                "tasks",
+                "Why a task did or did not run at an instant",
+                {200: op.Response("The answer, and the events behind it.", ref("Why"))},
+                description="`at` is a fire time, by its name or as jitter put it off, or any other instant.",
+                parameters=(op.TASK_ID, *WHY_PARAMETERS, op.TOKEN),
+                problems=("invalid", "not-found", "unavailable"),
+            )
+        ),
+    )
+    async def get_why(request: Request) -> Reply:
+        view = await kept_task(node, request)
+        query = Query(request.scope["query_string"])
+        query.required("at")
+        at = query.instant("at")
+        query.end()
+        query.errors.check()
+        assert at is not None
+        found = await node.queries.whys.why(view, at, node.clock())
+        return json_reply(200, render_ledger.why(found, view))
+
+    return [get_ledger, get_why]

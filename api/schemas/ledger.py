@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from taskscheduler.api.schemas.query import parameter
-from taskscheduler.api.schemas.shapes import COUNT, ID, INSTANT, TEXT, Schema, array, nullable, response
+from taskscheduler.api.schemas.shapes import COUNT, ID, INSTANT, TEXT, Schema, array, nullable, response, words
+from taskscheduler.projections.whys import Outcome
 
 LEDGER_PARAMETERS = [
     parameter("from", INSTANT, "At or after; by default when the task was created."),
     parameter("to", INSTANT, "Before; by default now."),
 ]
+
+WHY_PARAMETERS = [parameter("at", INSTANT, "The instant that is meant.", required=True)]
 
 _DIFFERENCE = response(
     {
@@ -62,5 +67,49 @@ COMPONENTS: dict[str, Schema] = {
                 "differences": [],
             }
         ],
-    )
+    ),
+    "Why": response(
+        {
+            "task_id": ID,
+            "at": INSTANT,
+            "nominal_at": {**nullable(INSTANT), "description": "The fire time that it is about, if it is about one."},
+            "outcome": words(*get_args(Outcome)),
+            "answer": {**TEXT, "description": "Some plain sentences."},
+            "run_id": {**nullable(ID), "description": "The run, or the row of skips."},
+            "before": {**nullable(INSTANT), "description": "The fire time before, where `at` is none."},
+            "after": {**nullable(INSTANT), "description": "The fire time after, where `at` is none."},
+            "events": array(
+                response(
+                    {
+                        "version": COUNT,
+                        "at": INSTANT,
+                        "type": {**TEXT, "examples": ["attempt.claimed.v1"]},
+                        "summary": TEXT,
+                    }
+                ),
+                description="What led to it, oldest first; `version` finds it among the events of the task.",
+            ),
+        },
+        description="Why a task did or did not run at an instant.",
+        examples=[
+            {
+                "task_id": "nightly",
+                "at": "2030-01-31T02:00:00.000Z",
+                "nominal_at": "2030-01-31T02:00:00.000Z",
+                "outcome": "skipped",
+                "answer": "It did not run: the run 01bc-0001 was still active (overlap skip).",
+                "run_id": "01bd-0002",
+                "before": None,
+                "after": None,
+                "events": [
+                    {
+                        "version": 31,
+                        "at": "2030-01-31T02:00:00.004Z",
+                        "type": "fires.skipped.v1",
+                        "summary": "skipped (overlap)",
+                    }
+                ],
+            }
+        ],
+    ),
 }

@@ -86,6 +86,19 @@ def test_a_range_that_is_too_long_is_asked_in_parts(stub: StubServer, cli: Run) 
     ]
 
 
+def test_why_shows_the_answer_and_its_events(stub: StubServer, cli: Run) -> None:
+    link = {"version": 2, "at": CREATED, "type": "fires.skipped.v1", "summary": "skipped (overlap)"}
+    said = {"task_id": "t1", "at": CREATED, "outcome": "skipped", "answer": "It did not run.", "events": [link]}
+    stub.on("GET /api/tasks/t1/why", (200, said))
+    code, out, _ = cli("task", "why", "t1", "--at", CREATED, "-o", "table")
+    assert code == 0
+    assert "It did not run." in out
+    assert "skipped (overlap)" in out
+    assert parse_qs(urlsplit(stub.requests[0][1]).query)["at"][0].startswith("2030-01-01T00:00:00")
+    assert json.loads(cli("task", "why", "t1", "--at", CREATED, "-o", "json")[1])["events"] == [link]
+    assert cli("task", "why", "t1", "--at", "tomorrow")[0] == 2
+
+
 def test_a_range_that_ends_before_it_begins_is_refused(stub: StubServer, cli: Run) -> None:
     code, _, err = cli("ledger", "check", "--from", "2030-01-02T00:00:00Z", "--to", "2030-01-01T00:00:00Z")
     assert code == 2

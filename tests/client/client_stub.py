@@ -113,6 +113,7 @@ class Stub:
                 web.get("/api/tasks/{id}/runs/{run}", self.get_run),
                 web.get("/api/tasks/{id}/events", self.list_events),
                 web.get("/api/tasks/{id}/ledger", self.ledger),
+                web.get("/api/tasks/{id}/why", self.why),
                 web.get("/api/dead-letters", self.dead_letters),
                 web.post("/api/schedules/preview", self.preview),
                 web.get("/actuator/health", self.health),
@@ -334,6 +335,11 @@ class Stub:
         sums = {"nominal": 3, "fired": 1, "caught_up": 0, "skipped": {"overlap": 1}, "balanced": False, "differing": 1}
         different = {"from": NOW, "until": NOW, "nominal": 1, "accounted": 0, "detail": "no run"}
         return web.json_response({"task_id": task["id"], **asked, **sums, "to_come": 0, "differences": [different]})
+
+    async def why(self, request: web.Request) -> web.Response:
+        task = self._found(request)
+        said = {"outcome": "not_a_fire_time", "answer": "There is no fire time then.", "run_id": None}
+        return web.json_response({"task_id": task["id"], "at": request.query["at"], **said, "events": []})
 
     async def dead_letters(self, request: web.Request) -> web.Response:
         runs = [run for run in self.runs.values() if run["status"] == "failed"]

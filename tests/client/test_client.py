@@ -127,6 +127,14 @@ async def test_a_ledger_is_read(client: Any) -> None:
         await client.ledger("there-is-none")
 
 
+async def test_an_answer_is_read(client: Any) -> None:
+    task = await client.create_task(name=fresh("asked"), target=NOOP, schedule={"every": "1h"})
+    at = datetime(2020, 1, 1, tzinfo=UTC)
+    found = await client.why(task.id, at)
+    assert (found.task_id, found.at, found.outcome) == (task.id, at, "not_a_fire_time")
+    assert found.answer
+
+
 async def test_a_deleted_task_is_gone(client: Any) -> None:
     task = await client.create_task(name=fresh("delete"), target=NOOP, schedule=LATER)
     assert await client.delete(task.id) is None

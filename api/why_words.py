@@ -1,0 +1,213 @@
+"""Why a task did or did not run, in plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from taskscheduler.api.durations import format_duration
+from taskscheduler.api.values import format_instant
+from taskscheduler.domain import events as ev
+from taskscheduler.domain.definition import QueueTarget
+from taskscheduler.domain.plan import BUFFERS
+from taskscheduler.domain.state import MAX_ACTIVE_RUNS
+from taskscheduler.domain.values import Instant
+from taskscheduler.projections.ledger_rows import ENDED, ScheduleChange
+from taskscheduler.projections.runs import RunView
+from taskscheduler.projections.task_view import TaskView
+from taskscheduler.projections.whys import Why
+
+_OUTCOMES = {"timed_out": "timed out", "lost": "was lost: its holder was not heard from within its lease"}
+
+
+def answer(why: Why, view: TaskView) -> str:
+    """Some sentences."""
+    return " ".join(_sentences(why, view))
+
+
+def _sentences(why: Why, view: TaskView) -> Iterator[str]:
+    match why.outcome:
+        case "not_a_fire_time":
+            yield from _nothing(why)
+        case "skipped":
+            yield f"It did not run: {_skip(why, view)}."
+        case "to_come":
+            assert why.fire_at is not None
+            yield f"It has not come yet: the task is to run at {_put_off(why)}."
+            if why.paused is not None:
+                yield f"But the task is paused {_since(why)}, and nothing fires during a pause."
+        case "pending" if why.paused is not None:
+            yield f"It has not run: the task is paused {_since(why)}."
+        case "pending":
+            yield "It has come and was not decided on yet; that is the next thing that happens to the task."
+        case "owed":
+            yield "It has come and waits for its turn: the fire times of the backlog run one after another."
+            if why.active is not None:
+                yield f"The run {why.active.id} is still active."
+        case "not_kept":
+            yield "It was a fire time, but runs of that time are no longer kept; the events of the task still are."
+        case "unaccounted":
+            yield "It was a fire time, and neither a run nor a skip is known of it: that is a fault of the scheduler."
+        case _:
+            assert why.run is not None
+            yield from _ran(why, why.run, view)
+    if why.clock is not None and why.nominal_at is not None:
+        yield f"A clock change: {why.clock}."
+
+
+def _nothing(why: Why) -> Iterator[str]:
+    change, at = why.change, why.at
+    if change is None:
+        yield f"It did not run at {format_instant(at)}: the task had not been created yet."
+        if why.after is not None:
+            yield f"Its first fire time was {format_instant(why.after)}."
+        return
+    if change.schedule is None:
+        words = {ENDED: "had made as many runs as its schedule allows"}
+        what = {"task.cancelled.v1": "cancelled", "task.deleted.v1": "deleted"}.get(change.type)
+        said = f"was {what} by {change.by}" if what is not None else words.get(change.type, "had ended")
+        yield f"It did not run at {format_instant(at)}: the task {said} at {format_instant(change.at)}."
+        return
+    yield f"There is no fire time at {format_instant(at)}."
+    near = [f"the one before is {format_instant(why.before)}"] if why.before is not None else []
+    near += [f"the next one is {format_instant(why.after)}"] if why.after is not None else []
+    if near:
+        yield f"T{' and '.join(near)[1:]}."
+    else:
+        yield "The schedule names none before and none after it."
+    if why.clock is not None:
+        yield f"A clock change: {why.clock}."
+
+
+def _skip(why: Why, view: TaskView) -> str:
+    row = why.stretch
+    reason = row.reason if row is not None else why.run.reason if why.run is not None else None
+    settled = "" if why.settled_at is None else f", which was settled at {format_instant(why.settled_at)}"
+    match reason:
+        case "overlap" if why.active is not None:
+            full = ", and as many fire times as may were waiting already" if view.definition.overlap in BUFFERS else ""
+            return f"the run {why.active.id} was still active{full} (overlap {view.definition.overlap})"
+        case "overlap":
+            return f"a run for another fire time took its place (overlap {view.definition.overlap})"
+        case "paused" if why.paused is not None:
+            return f"the task was paused {_since(why)}"
+        case "too_many_active":
+            return f"the task had {MAX_ACTIVE_RUNS} active runs, and may have no more"
+        case "outside_window":
+            return f"it was missed, and older than the catch-up window when it was found{_quiet(why)}"
+        case "missed":
+            return f"it was missed, and the catch-up policy left it out{_quiet(why)}"
+        case _:
+            return f"it was skipped ({reason}){settled}"
+
+
+def _quiet(why: Why) -> str:
+    if why.quiet_since is None or why.settled_at is None:
+        return ""
+    since, until = format_instant(why.quiet_since), format_instant(why.settled_at)
+    return f": nothing was decided on the task between {since} and {until}"
+
+
+def _ran(why: Why, run: RunView, view: TaskView) -> Iterator[str]:
+    begun = {
+        "fired": f"It fired at {_put_off(why)}",
+        "caught_up": f"It was missed at {_put_off(why)} and caught up",
+        "triggered": "It was triggered by hand",
+        "retried": f"It is a retry by hand of the run {run.retry_of}",
+        "backfilled": "It was made good by a backfill",
+    }[why.outcome]
+    yield f"{begun}, as run {run.id}."
+    attempts = run.attempts
+    if attempts:
+        first = attempts[0]
+        yield f"{first.worker} claimed it at {format_instant(first.started_at)}."
+    tried = "the first attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
+    ended = "" if run.finished_at is None else f" at {format_instant(run.finished_at)}"
+    match run.status:
+        case "succeeded":
+            yield f"It succeeded{ended}, after {tried}."
+        case "failed":
+            error = next((one.error for one in reversed(attempts) if one.error is not None), None)
+            said = "" if error is None else f": {error.type}: {error.message}"
+            yield f"It failed for good{ended} after {tried} ({run.reason}){said}."
+        case "cancelled":
+            yield f"It was cancelled{ended} by {run.reason}."
+        case "running":
+            last = attempts[-1]
+            yield f"Attempt {last.number} has been running at {last.worker} since {format_instant(last.started_at)}."
+        case "retrying":
+            last = attempts[-1]
+            said = _OUTCOMES.get(last.outcome or "", "failed")
+            yield f"Attempt {last.number} {said}; the next one may begin at {format_instant(run.retry_at or why.now)}."
+        case _:
+            yield f"It is {_waiting(view)} since {format_instant(_available(why, run))}."
+
+
+def _waiting(view: TaskView) -> str:
+    target = view.definition.target
+    if isinstance(target, QueueTarget):
+        return f"waiting for a worker of the queue {target.queue}"
+    return "waiting to be carried out by the server"
+
+
+def _available(why: Why, run: RunView) -> Instant:
+    made = [step.event.at for step in why.steps if isinstance(step.event, ev.RunQueued | ev.RunRequeued)]
+    return made[-1] if made else run.scheduled_for
+
+
+def _put_off(why: Why) -> str:
+    assert why.fire_at is not None or why.nominal_at is not None
+    fire = why.fire_at if why.fire_at is not None else why.nominal_at
+    assert fire is not None
+    if why.nominal_at is None or fire == why.nominal_at:
+        return format_instant(fire)
+    by = format_duration(fire - why.nominal_at)
+    return f"{format_instant(fire)} ({by} of jitter after {format_instant(why.nominal_at)})"
+
+
+def _since(why: Why) -> str:
+    pause = why.paused
+    assert pause is not None
+    note = f", with the note {pause.note!r}" if pause.note else ""
+    return f"by {pause.by} since {format_instant(pause.at)}{note}"
+
+
+def said_of(change: ScheduleChange) -> str:
+    """A change of the task, in a few words."""
+    note = f": {change.note}" if change.note else ""
+    return f"{_CHANGES.get(change.type, change.type)} by {change.by}{note}"
+
+
+_CHANGES = {
+    ENDED: "the schedule had made as many runs as it may; the last one was asked for",
+    "task.created.v1": "the task was created",
+    "task.updated.v1": "the task was given this schedule",
+    "task.paused.v1": "the task was paused",
+    "task.cancelled.v1": "the task was cancelled",
+    "task.deleted.v1": "the task was deleted",
+}
+
+
+def summary(event: ev.Event) -> str:
+    """One event of the chain, in a few words."""
+    match event:
+        case ev.RunQueued(cause=cause):
+            return f"the run was made ({cause})"
+        case ev.RunRequeued():
+            return "the delay was over: it can be claimed again"
+        case ev.AttemptClaimed(number=number, worker=worker):
+            return f"{worker} claimed attempt {number}"
+        case ev.AttemptRenewed(number=number, lease_until=until):
+            return f"the holder of attempt {number} was heard from; its lease goes on until {format_instant(until)}"
+        case ev.AttemptSucceeded(number=number):
+            return f"attempt {number} succeeded"
+        case ev.AttemptFailed(number=number, outcome=outcome, error=error, retry_at=retry_at, reason=reason):
+            then = f"failed for good: {reason}" if retry_at is None else f"again at {format_instant(retry_at)}"
+            return f"attempt {number} {outcome} ({error.type}), {then}"
+        case ev.RunCancelled(by=by):
+            return f"the run was cancelled by {by}"
+        case ev.ReportedLate(number=number, outcome=outcome):
+            return f"the holder of attempt {number} reported, too late, that it {outcome}"
+        case ev.FiresSkipped(reason=reason, count=count):
+            return f"skipped ({reason})" if count == 1 else f"skipped together with {count - 1} others ({reason})"
+        case _:
+            return ev.tag_of(event)
