@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from taskscheduler.api.health import Component, HealthRegistry, disk_space, down, up
+from taskscheduler.api.ledger_check import LedgerCheck
 from taskscheduler.api.loops import Loops
 from taskscheduler.api.metrics import Metrics
 from taskscheduler.api.settings import Http, Settings
@@ -137,6 +138,7 @@ class EmbeddedNode:
         self.triggers = TriggerLoop(self.timers, self.handler, clock)
         self.noop = NoopDispatcher(self.claimables, self.handler, seed=seed)
         self.dispatcher = Dispatcher(self._http, self.claimables, self.handler, clock=clock, seed=seed)
+        self.ledger_check = LedgerCheck(self.queries, self.metrics, settings.ledger, clock=clock)
         self._loops = Loops()
         self._register()
 
@@ -159,6 +161,8 @@ class EmbeddedNode:
         self._loops.start("triggers", self.triggers.run)
         self._loops.start("noop", self.noop.run)
         self._loops.start("dispatch", self.dispatcher.run)
+        if self.settings.ledger.check_every:
+            self._loops.start("ledger check", self.ledger_check.run)
         self.health.accept()
         logger.info("ready", position=self.replica.position, folded=folded, released=released)
 

@@ -32,6 +32,8 @@ GAUGES: dict[str, str] = {
     "replica_lag_records": "Records known to be on the log that this process has not folded yet. Cluster only.",
     "trigger_lag": "Triggers that wait for this process to decide on them. Cluster only.",
     "log_decisions": "Decisions on the log.",
+    "ledger_differences": "Fire times not accounted for exactly once, by the last check of all ledgers or this one.",
+    "ledger_check_age_seconds": "Time since the last check of all ledgers, or since the start.",
 }
 """Gauges that other parts give the values of, with their help; see Metrics.watch."""
 
@@ -70,6 +72,7 @@ class Metrics:
         )
         self._runs = counter("runs", "Runs that ended, by outcome.", "outcome")
         self._attempts = counter("attempts", "Attempts that ended, by outcome.", "outcome")
+        self._ledgers = counter("ledger_checked_tasks", "Tasks whose ledger was checked.")
         self._append = histogram("log_append_seconds", "Time until appended decisions are durable.", LATENCY)
         self._group = histogram("log_group_records", "Decisions made durable together.", GROUPS)
         self._http = Histogram(
@@ -114,6 +117,10 @@ class Metrics:
         """Count one write of the log: how long its first decision waited, and how many shared it."""
         self._append.observe(seconds)
         self._group.observe(group)
+
+    def count_ledger(self) -> None:
+        """Count a task whose ledger was checked."""
+        self._ledgers.counts[()] += 1
 
     def observe_http(self, method: str, uri: str, status: int, seconds: float) -> None:
         """Count one request. `uri` is the template of its route, never the path that was asked for."""

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from taskscheduler.api.durations import format_duration
-from taskscheduler.domain.values import DAY, MINUTE, SECOND, Millis
+from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND, Millis
 
 ENV_PREFIX = "TASKSCHEDULER_"
 
@@ -97,6 +97,22 @@ class Claims(_Group, frozen=True, kw_only=True):
             "Needed in the cluster profile; an embedded server makes its own in the data directory.",
         ),
     ] = None
+
+
+class LedgerChecks(_Group, frozen=True, kw_only=True):
+    """The check that every fire time is accounted for."""
+
+    check_every: Annotated[
+        Millis,
+        _DURATION,
+        Meta(
+            description="How long after one check of all ledgers the next begins, at a low priority; 0 for none. "
+            "In a cluster the processes with the role `api` share them."
+        ),
+    ] = HOUR
+    check_back: Annotated[
+        Millis, _POSITIVE_DURATION, Meta(description="How far back fire times are looked at by such a check.")
+    ] = DAY
 
 
 class Shutdown(_Group, frozen=True, kw_only=True):
@@ -299,6 +315,7 @@ class Settings(_Group, frozen=True, kw_only=True):
     log: Log = Log()
     commands: Commands = Commands()
     claims: Claims = Claims()
+    ledger: LedgerChecks = LedgerChecks()
     shutdown: Shutdown = Shutdown()
     kafka: Kafka = Kafka()
     cassandra: Cassandra = Cassandra()

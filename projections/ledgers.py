@@ -64,12 +64,17 @@ class _Moved(Exception):
 class Ledgers:
     """Answers from a store of read models."""
 
-    def __init__(self, store: ViewReader, *, most: int = MOST_FIRE_TIMES) -> None:
+    def __init__(self, store: ViewReader) -> None:
         self._store = store
-        self._most = most
 
     async def ledger(
-        self, view: TaskView, start: Instant | None, end: Instant | None, now: Instant
+        self,
+        view: TaskView,
+        start: Instant | None,
+        end: Instant | None,
+        now: Instant,
+        *,
+        most: int = MOST_FIRE_TIMES,
     ) -> TaskLedger | None:
         """The ledger of a task that was read just now; by default from its creation until now.
 
@@ -89,12 +94,12 @@ class Ledgers:
                     return None
                 view = again
             try:
-                found = await self._look(view, start, end, now)
+                found = await self._look(view, start, end, now, most)
             except _Moved:
                 continue
             if found.ledger.balanced:
                 break
-        return found or await self._look(view, start, end, now, anyway=True)
+        return found or await self._look(view, start, end, now, most, anyway=True)
 
     async def changes(self, task_id: str, start: Instant) -> list[ScheduleChange]:
         """What changed when the task should fire, from the last schedule that was given before `start` on."""
@@ -119,7 +124,7 @@ class Ledgers:
         return found
 
     async def _look(
-        self, view: TaskView, asked: Instant, end: Instant, now: Instant, anyway: bool = False
+        self, view: TaskView, asked: Instant, end: Instant, now: Instant, most: int, anyway: bool = False
     ) -> TaskLedger:
         task_id = view.id
         kept = await self._store.get(KEPT, (task_id,))
@@ -129,7 +134,7 @@ class Ledgers:
         if changes and changes[-1].version > view.version and not anyway:
             raise _Moved
         eras = eras_of(changes)
-        self._check_size(eras, start, end)
+        _check_size(eras, start, end, most)
         settled, backfilled = await self._settled(task_id, eras, start, end)
         if (await self._latest(task_id)) != (changes[-1] if changes else None) and not anyway:
             raise _Moved
@@ -143,18 +148,6 @@ class Ledgers:
     async def _latest(self, task_id: str) -> ScheduleChange | None:
         rows = await self._store.scan(CHANGES, (task_id,), reverse=True, limit=1)
         return rows[0] if rows else None
-
-    def _check_size(self, eras: Sequence[Era], start: Instant, end: Instant) -> None:
-        def count(until: Instant) -> int:
-            return sum(era.count(start, until) for era in eras)
-
-        if (total := count(end)) <= self._most:
-            return
-        low, high = start, end
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if count(middle) <= self._most else (low, middle)
-        raise TooMany(total, self._most, low)
 
     async def _settled(
         self, task_id: str, eras: Sequence[Era], start: Instant, end: Instant
@@ -195,6 +188,19 @@ class Ledgers:
                 raise TooMany(examined, MOST_ROWS, rows[-1].scheduled_for)
             after = (rows[-1].id,)
             await asyncio.sleep(0)
+
+
+def _check_size(eras: Sequence[Era], start: Instant, end: Instant, most: int) -> None:
+    def count(until: Instant) -> int:
+        return sum(era.count(start, until) for era in eras)
+
+    if (total := count(end)) <= most:
+        return
+    low, high = start, end
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) <= most else (low, middle)
+    raise TooMany(total, most, low)
 
 
 class TooMany(Invalid):

@@ -10,10 +10,12 @@ from taskscheduler.api.bootstrap import RESUMABLE, claim_secret
 from taskscheduler.api.cluster.commands import Commands
 from taskscheduler.api.cluster.part import Part
 from taskscheduler.api.health import Component, HealthRegistry, down, up
+from taskscheduler.api.ledger_check import LedgerCheck
 from taskscheduler.api.loops import Loops
 from taskscheduler.api.metrics import Metrics
 from taskscheduler.api.problems import FieldError, invalid
 from taskscheduler.api.settings import Settings
+from taskscheduler.domain.decision import stream_of
 from taskscheduler.projections.ports import ViewsUnavailable
 from taskscheduler.projections.queries import Queries
 from taskscheduler.streams.cassandra.in_force import ViewsInForce
@@ -41,6 +43,7 @@ class Serving(Part):
         self.handler = commands.handler
         self.hub = Hub(log.partitions)
         self._commands = commands
+        self._settings = settings
         self._membership = Membership(settings.kafka, log.topics, "api")
         self._session = Session(settings.cassandra)
         self._views = ViewsInForce(self._session, log.log_id, timeout=settings.cassandra.catch_up_timeout / 1000)
@@ -54,6 +57,14 @@ class Serving(Part):
             seed=seed,
         )
 
+        self._ledger_check = LedgerCheck(
+            self.queries,
+            metrics,
+            settings.ledger,
+            clock=commands.clock,
+            mine=lambda task_id: log.partition_of(stream_of(task_id)) in self._membership.partitions,
+        )
+
     async def start(self, loops: Loops) -> None:
         """Let live listeners resume across the start, then follow what comes."""
         for partition, replica in self._commands.replicas.by_partition.items():
@@ -65,6 +76,8 @@ class Serving(Part):
         self._commands.replicas.observe(self.hub)
         loops.start("membership of api", self._membership.run)
         loops.start("count of tasks", self._count)
+        if self._settings.ledger.check_every:
+            loops.start("ledger check", self._ledger_check.run)
 
     def register(self, health: HealthRegistry, metrics: Metrics) -> None:
         """Reads need Cassandra, but writes do not: without it the process goes on."""

@@ -150,18 +150,40 @@ def test_prometheus_asks_every_process(services: Any) -> None:
 
 
 def test_the_dashboard_shows_metrics_that_there_are() -> None:
-    metrics = Metrics()
-    for name in GAUGES:
-        metrics.watch(name, float)
-    known = {sample.name for family in metrics.registry.collect() for sample in family.samples}
-    known |= {f"{meter.name}{end}" for meter in metrics.meters for end in ("", "_total", "_bucket", "_count", "_sum")}
     board = json.loads((REPOSITORY / "docs/deploy/grafana/dashboard.json").read_text())
     shown = set()
     for panel in board["panels"]:
         for query in panel["targets"]:
             shown |= set(re.findall(r"\b(?:taskscheduler|http)_\w+", query["expr"]))
-    assert shown - known == set()
+    assert shown - metrics_there_are() == set()
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+
+
+def test_prometheus_is_given_the_rules_for_alerts(services: Any) -> None:
+    (named,) = yaml.safe_load((REPOSITORY / "docs/deploy/prometheus.yml").read_text())["rule_files"]
+    assert f"/etc/prometheus/{named}" in [config["target"] for config in services["prometheus"]["configs"]]
+    for group in yaml.safe_load((REPOSITORY / "docs/deploy/alerts.yml").read_text())["groups"]:
+        names = [rule["alert"] for rule in group["rules"]]
+        assert len(set(names)) == len(names)
+        for rule in group["rules"]:
+            assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}, rule["alert"]
+            assert rule["labels"]["severity"] in ("warning", "critical")
+            assert rule["annotations"]["summary"]
+            used = set(re.findall(r"\b(?:taskscheduler|http)_\w+", rule["expr"]))
+            assert used
+            assert used - metrics_there_are() == set(), rule["alert"]
+            counters = [name for name in used if name.endswith(("_total", "_bucket"))]
+            assert all(re.search(rf"(increase|rate)\({name}", rule["expr"]) for name in counters), rule["alert"]
+            assert rule["expr"].count("(") == rule["expr"].count(")"), rule["alert"]
+
+
+def metrics_there_are() -> set[str]:
+    metrics = Metrics()
+    for name in GAUGES:
+        metrics.watch(name, float)
+    known = {sample.name for family in metrics.registry.collect() for sample in family.samples}
+    ends = ("", "_total", "_bucket", "_count", "_sum")
+    return known | {f"{meter.name}{end}" for meter in metrics.meters for end in ends}
 
 
 def target(name: str) -> str:

@@ -36,7 +36,7 @@ class Asked:
         view = await Queries(self.opened.views).task("a")
         assert view is not None
         end = self.history.now + 1 if end is None else end
-        found = await Ledgers(self.opened.views, most=most).ledger(view, start, end, self.history.now)
+        found = await Ledgers(self.opened.views).ledger(view, start, end, self.history.now, most=most)
         assert found is not None
         return found
 
