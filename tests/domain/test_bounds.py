@@ -183,6 +183,13 @@ def test_what_is_owed_beyond_the_last_run_is_missed() -> None:
     late.claim().complete("4:32").status("completed").wakes(None)
 
 
+def test_nothing_waits_behind_the_last_run() -> None:
+    # Two come at once: the first is the last that may run, and a buffer would let the other wait for its end.
+    often = created(replace(every(20_000), max_runs=1), overlap="buffer_all").wake("0:00:45")
+    often.then("queued schedule 0:00:20", "skipped missed 0:00:40", "next -")
+    often.claim().complete("0:00:50").then("succeeded #1").status("completed")
+
+
 def test_a_fire_with_jitter_tells_its_nominal_time() -> None:
     shifted = created(replace(HOURLY, jitter=30 * MINUTE), "0:10")
     fire = shifted.task.next_fire
