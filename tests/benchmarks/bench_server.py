@@ -125,6 +125,39 @@ async def lateness(rate: int, seconds: int) -> dict[str, float]:
     }
 
 
+async def every_second(tasks: int, seconds: int, *, spread: bool) -> dict[str, float]:
+    """Milliseconds from scheduled to started, for tasks that fire each second: all at once, or one after another."""
+    async with server() as serving:
+        begin = float(int(time.time()) + 6 + tasks // 1_000)
+        specs = []
+        for n in range(tasks):
+            at = begin + (n / tasks if spread else 0.0)
+            schedule = {"every": "1s", "start_at": instant(at), "end_at": instant(at + seconds - 1)}
+            specs.append({"id": f"s{n}", "name": f"s{n}", "schedule": schedule, "target": {"type": "noop"}})
+        await flood(serving.port, 2, "/api/tasks/batch", batches(specs), 200)
+        if time.time() > begin:
+            raise RuntimeError("the first were due before all were created; give it more time")
+        connection = await Connection.open(serving.port)
+        await asyncio.sleep(max(0.0, begin + seconds + 2 - time.time()))
+        late: list[float] = []
+        balanced = True
+        for n in range(tasks):
+            runs = (await connection.json("GET", f"/api/tasks/s{n}/runs?limit=200"))["items"]
+            late += [run["lateness_ms"] for run in runs if run["attempts"]]
+            balanced &= (await connection.json("GET", f"/api/tasks/s{n}/ledger"))["balanced"]
+        connection.close()
+    if not balanced:
+        raise RuntimeError("a ledger does not balance")
+    late.sort()
+    return {
+        "p50_ms": late[len(late) // 2],
+        "p99_ms": late[len(late) * 99 // 100],
+        "max_ms": late[-1],
+        "fires": len(late),
+        "of": tasks * seconds,
+    }
+
+
 def resident_mb(pid: int) -> float:
     """Memory of a process."""
     status = Path(f"/proc/{pid}/status").read_text()

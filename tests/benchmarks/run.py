@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bench_server import creates, herd, lateness, pending
+from bench_server import creates, every_second, herd, lateness, pending
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -31,6 +31,8 @@ BENCHMARKS: dict[str, tuple[Measure, bool]] = {
     "lateness at 100/s": (lambda: lateness(100, 20), False),
     "lateness at 1,000/s": (lambda: lateness(1_000, 20), False),
     "lateness at 3,000/s": (lambda: lateness(3_000, 20), True),
+    "1,000 each second": (lambda: every_second(1_000, 20, spread=False), False),
+    "1,000 each second, spread": (lambda: every_second(1_000, 20, spread=True), False),
     "pending 100,000": (lambda: pending(100_000), False),
     "pending 1,000,000": (lambda: pending(1_000_000), True),
 }
@@ -48,7 +50,7 @@ def main() -> None:
             continue
         results[name] = asyncio.run(measure())
         figures = "  ".join(f"{key} {value:,.1f}" for key, value in results[name].items())
-        print(f"{name:22} {figures}", flush=True)
+        print(f"{name:26} {figures}", flush=True)
     machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "platform": platform.platform()}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
