@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-cluster docs cluster-up cluster-down cluster-status clean
+.PHONY: help run test check format bench bench-cluster year docs cluster-up cluster-down cluster-status clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -38,6 +38,10 @@ bench: $(VENV)/.installed-dev ## Measure: prints a table, writes JSON to tests/b
 
 bench-cluster: $(VENV)/.installed-cluster ## Measure the cluster profile, everything on this machine (15 minutes)
 	@$(BIN)/python tests/benchmarks/run_cluster.py $(ARGS)
+
+year: $(VENV)/.installed-dev ## Balance the ledgers of a simulated year of 10,000 tasks
+	@TASKSCHEDULER_SIM_YEAR_TASKS=$${TASKSCHEDULER_SIM_YEAR_TASKS:-10000} \
+	  $(BIN)/python -I -m pytest -q tests/simulation/test_year.py -k accounted $(ARGS)
 
 docs: $(VENV)/.installed-dev ## Rebuild docs/architecture.png from docs/architecture.toml
 	@$(BIN)/python docs/build_architecture.py
