@@ -35,8 +35,7 @@ class Window(Generic[Item]):
             return False
         heapq.heappush(self._heap, item)
         if len(self._heap) > 4 * SIZE:
-            self._heap = heapq.nsmallest(SIZE, self._heap)
-            self._horizon = self._heap[-1]
+            self._shrink(item)
         return self._heap[0] is item
 
     def peek(self) -> Item | None:
@@ -48,6 +47,21 @@ class Window(Generic[Item]):
     def pop(self) -> Item:
         """Take the first row out of the window; `peek` has found one."""
         return heapq.heappop(self._heap)
+
+    def _shrink(self, last: Item) -> None:
+        # A row that was put again and again is held as often, and only the last of it stands: cut between those, the
+        # window would end with one that does not, and the next load begin behind it.
+        newest: dict[tuple[object, ...], Item] = {}
+        for item in self._heap:
+            identity = self._identity(item)
+            if identity not in newest or newest[identity] < item:
+                newest[identity] = item
+        newest[self._identity(last)] = last
+        if len(newest) > SIZE:
+            self._heap = heapq.nsmallest(SIZE, newest.values())
+            self._horizon = self._heap[-1]
+        else:
+            self._heap = sorted(newest.values())
 
     def _load(self, after: Item | None) -> None:
         self._heap = self._read(SIZE, after)

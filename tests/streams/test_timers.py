@@ -133,6 +133,21 @@ def test_timers_go_on_from_their_table() -> None:
     assert [trigger.task_id for trigger in again.due(START, 9)] == ["a"]
 
 
+def test_a_timer_that_is_set_again_and_again_is_not_lost_at_the_edge_of_the_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(window, "SIZE", 2)
+    clockwork = Clockwork()
+    for name in ("a", "b", "c"):
+        clockwork.decider.do(at(START + MINUTE), name)
+    # None of these moves a timer, but each sets it again: far more rows than the window may hold.
+    for name in ("a", "a", "a", "b", "b", "c", "b", "c"):
+        clockwork.decider.do(msg.Trigger(), name)
+    given = [name for _ in range(3) for name in clockwork.due(START + MINUTE, 1)]
+    assert given == ["a", "b", "c"]
+    assert clockwork.due(START + MINUTE) == []
+
+
 def test_the_backlog_is_counted_up_to_a_limit() -> None:
     clockwork = Clockwork()
     for number in range(5):
