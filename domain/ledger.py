@@ -37,28 +37,44 @@ RUNS_FOR: dict[ev.RunCause, How] = {"schedule": "fired", "catch_up": "caught_up"
 class Era:
     """A schedule in force: accepted at `since`, and its last fire time at `until` at the latest (None: still in force).
 
-    Ranges are start <= nominal time < end.
+    It names nominal times before `before` only, where that is given. One that is `planned` has not begun yet: all of
+    its times are to come. Ranges are start <= nominal time < end.
     """
 
-    def __init__(self, schedule: Schedule, since: Instant, until: Instant | None = None) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        since: Instant,
+        until: Instant | None = None,
+        *,
+        before: Instant | None = None,
+        planned: bool = False,
+    ) -> None:
         self.schedule = schedule
         self.since = since
         self.until = until
+        self.before = before
+        self.planned = planned
         self._plain = replace(schedule, jitter=0) if schedule.jitter else schedule
 
     @cached_property
     def _ends(self) -> tuple[Instant, Instant | None] | None:
         """The first nominal time and the last one, which is None where there is none; None for an empty era."""
-        schedule = self.schedule
+        schedule, last = self.schedule, None
         first = first_fire(schedule, self.since)
         if first is None:
             return None
-        if self.until is None:
-            return nominal_of(schedule, first), None
-        last = prev_before(schedule, self.until + 1)
-        if last is None or last < first:
-            return None
-        return nominal_of(schedule, first), nominal_of(schedule, last)
+        if self.until is not None:
+            fire = prev_before(schedule, self.until + 1)
+            if fire is None:
+                return None
+            last = nominal_of(schedule, fire)
+        if self.before is not None:
+            nominal = prev_before(self._plain, self.before)
+            if nominal is None:
+                return None
+            last = nominal if last is None else min(last, nominal)
+        return nominal_of(schedule, first), last
 
     def following(self, instant: Instant) -> Instant | None:
         """The first nominal time strictly after `instant`, or None."""
@@ -93,11 +109,15 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
 
 
 class Open(msgspec.Struct, frozen=True, gc=False):
-    """What a task says at `now` of fire times that are not settled: those of `backlog`, and all from `next_fire` on."""
+    """What a task says at `now` of fire times that are not settled: those of `backlog`, and all from `next_fire` on.
+
+    One that came before `forgotten_before` has been let lie for too long, unless a pause lets it.
+    """
 
     now: Instant
     next_fire: Instant | None
     backlog: ev.Backlog | None = None
+    forgotten_before: Instant | None = None
 
 
 class Difference(msgspec.Struct, frozen=True, gc=False):
@@ -167,7 +187,7 @@ class Balance:
     """Holds what is settled in start <= nominal time < end against the eras, in one pass.
 
     `settle` takes it in the order of `first`, in as many calls as it likes to come; `close` gives the ledger. The last
-    of the eras is the one that `open` is about.
+    of the eras that is not planned is the one that `open` is about.
     """
 
     def __init__(self, eras: Sequence[Era], start: Instant, end: Instant, open: Open) -> None:
@@ -175,6 +195,7 @@ class Balance:
         self._start = start
         self._end = end
         self._open = open
+        self._current = sum(not era.planned for era in eras) - 1
         self._ledger = Ledger(nominal=sum(era.count(start, end) for era in eras), skipped={}, differences=[])
         self._heap = [cursor for n, era in enumerate(eras) if self._within(cursor := _Cursor(era, n, start))]
         heapq.heapify(self._heap)
@@ -191,16 +212,15 @@ class Balance:
 
     def close(self) -> Ledger:
         """The ledger; nothing may follow."""
-        ledger, open, heap = self._ledger, self._open, self._heap
+        ledger, heap = self._ledger, self._heap
         while heap:
             cursor = heap[0]
             assert cursor.next is not None
-            if self._in_force(cursor) and open.next_fire is not None:
-                fire = cursor.era.fire_of(cursor.next)
-                if fire >= open.next_fire:
-                    self._count_open(cursor)
-                    heapq.heappop(heap)
-                    continue
+            since = self._open_since(cursor)
+            if since is not None and cursor.era.fire_of(cursor.next) >= since:
+                self._count_open(cursor.era, cursor.next, self._end)
+                heapq.heappop(heap)
+                continue
             self._unsettled(cursor)
             self._advance(cursor.next)
         self._check_next()
@@ -251,55 +271,63 @@ class Balance:
     def _unsettled(self, cursor: _Cursor) -> None:
         open, ledger, at = self._open, self._ledger, cursor.next
         assert at is not None
-        if cursor.number == len(self._eras) - 1:
-            fire = cursor.era.fire_of(at)
-            if open.backlog is not None and open.backlog.next <= fire < open.backlog.until:
-                ledger.owed += 1
-                self._joins = False
-                return
-            if open.next_fire is not None and self._in_force(cursor) and fire >= open.next_fire:
-                if fire > open.now:
-                    ledger.to_come += 1
-                else:
-                    ledger.pending += 1
-                self._joins = False
-                return
-        if self._joins:
+        fire, since = cursor.era.fire_of(at), self._open_since(cursor)
+        if (
+            cursor.number == self._current
+            and open.backlog is not None
+            and open.backlog.next <= fire < open.backlog.until
+        ):
+            ledger.owed += 1
+            self._joins = False
+        elif since is not None and fire >= since:
+            self._count_open(cursor.era, at, at + 1)
+        elif self._joins:
             last = ledger.differences[-1]
             ledger.differing += 1
             ledger.differences[-1] = replace(last, last=at, nominal=last.nominal + 1)
         else:
             self._joins = self._differs(at, at, 1, 0, "no run, no skip, and it is not to come", 1)
 
-    def _count_open(self, cursor: _Cursor) -> None:
-        """All that is left of the schedule in force is to come, but for what has come just now."""
-        era, at, now = cursor.era, cursor.next, self._open.now
-        assert at is not None
-        rest = era.count(at, self._end)
-        come = era.count(at, min(self._end, now + 1))
-        if come and era.schedule.jitter:
-            last = prev_before(era.schedule, now + 1)
-            nominal = None if last is None else nominal_of(era.schedule, last)
-            come = 0 if nominal is None else era.count(at, min(self._end, nominal + 1))
-        self._ledger.pending += come
-        self._ledger.to_come += rest - come
+    def _count_open(self, era: Era, start: Instant, end: Instant) -> None:
+        """All that is named from `start` on is to come, but for what has come just now, or is forgotten."""
+        come = self._fired_by(era, start, end, self._open.now)
+        self._ledger.to_come += era.count(start, end) - come
+        self._joins = False
+        before = self._open.forgotten_before
+        forgotten = 0 if before is None or not come else self._fired_by(era, start, end, before - 1)
+        self._ledger.pending += come - forgotten
+        if forgotten:
+            first = era.following(start - 1)
+            assert first is not None
+            self._differs(first, first, forgotten, 0, "it has come, and nobody has looked at it", forgotten)
+
+    def _fired_by(self, era: Era, start: Instant, end: Instant, instant: Instant) -> int:
+        """How many nominal times in a range fire at `instant` at the latest."""
+        if not era.schedule.jitter:
+            return era.count(start, min(end, instant + 1))
+        last = prev_before(era.schedule, instant + 1)
+        return 0 if last is None else era.count(start, min(end, nominal_of(era.schedule, last) + 1))
 
     def _check_next(self) -> None:
         """The task waits for a time that its schedule names, and waits for one if there is any."""
-        if not self._eras or self._eras[-1].until is not None:
+        if self._current < 0 or self._eras[self._current].until is not None:
             return
-        era, waits = self._eras[-1], self._open.next_fire
+        era, waits = self._eras[self._current], self._open.next_fire
         schedule = era.schedule
         if waits is None:
             first = first_fire(schedule, era.since)
             if first is not None and (due := next_after(schedule, max(self._open.now, first - 1))) is not None:
                 nominal = nominal_of(schedule, due)
-                self._differs(nominal, nominal, 1, 0, "it will come, and the task does not wait for it", 1)
+                if era.before is None or nominal < era.before:
+                    self._differs(nominal, nominal, 1, 0, "it will come, and the task does not wait for it", 1)
         elif next_after(schedule, waits - 1) != waits:
             self._differs(waits, waits, 0, 1, "the task waits for it, and its schedule does not name it", 1)
 
-    def _in_force(self, cursor: _Cursor) -> bool:
-        return cursor.number == len(self._eras) - 1 and cursor.era.until is None
+    def _open_since(self, cursor: _Cursor) -> Instant | None:
+        """From which fire time on those of an era are not settled; None where all of them are."""
+        if cursor.era.planned:
+            return cursor.era.since
+        return self._open.next_fire if cursor.number == self._current and cursor.era.until is None else None
 
     def _within(self, cursor: _Cursor) -> bool:
         return cursor.next is not None and cursor.next < self._end

@@ -10,7 +10,7 @@ from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.events import Backlog
 from taskscheduler.domain.ids import run_id_floor
 from taskscheduler.domain.ledger import Balance, Era, Ledger, Open, Settled
-from taskscheduler.domain.values import DAY, Instant
+from taskscheduler.domain.values import DAY, MINUTE, Instant
 from taskscheduler.projections.ledger_rows import (
     CHANGES,
     KEPT,
@@ -33,6 +33,9 @@ MOST_ROWS = 100_000
 
 LONGEST = 3_653 * DAY
 """The longest range: ten years."""
+
+FORGOTTEN = 15 * MINUTE
+"""How long a fire time may have come without a decision: a trigger is given again after ten minutes at the latest."""
 
 _CHUNK = 500
 _BREATH = 200
@@ -139,7 +142,8 @@ class Ledgers:
         if (await self._latest(task_id)) != (changes[-1] if changes else None) and not anyway:
             raise _Moved
         backlog = None if view.owed is None else Backlog(view.owed.since, view.owed.until)
-        balance = Balance(eras, start, end, Open(now, view.due_at, backlog))
+        forgotten = now - FORGOTTEN if view.pause is None else None
+        balance = Balance(eras, start, end, Open(now, view.due_at, backlog, forgotten))
         for begin in range(0, len(settled), _BREATH):
             balance.settle(settled[begin : begin + _BREATH])
             await asyncio.sleep(0)

@@ -128,6 +128,20 @@ async def test_what_was_missed_names_the_silence(asking: Asking) -> None:
     assert (await asking.why(asking.begun + 27 * HOUR))["outcome"] == "caught_up"
 
 
+async def test_what_is_owed_names_the_run_that_it_waits_for(asking: Asking) -> None:
+    await asking.create(catch_up={"policy": "all", "window": "1d"})
+    await asking.pass_time(HOUR + MINUTE)
+    first, second = await asking.why(asking.begun + 10 * MINUTE), await asking.why(asking.begun + 20 * MINUTE)
+    assert first["outcome"] == "caught_up"
+    assert "It was missed at" in first["answer"]
+    assert second["outcome"] == "owed"
+    assert f"The run {first['run_id']} is still active." in second["answer"]
+    later = await asking.why(asking.begun + 70 * MINUTE)
+    assert later["answer"] == (
+        f"It has not come yet: the task is to run at {format_instant(asking.begun + 70 * MINUTE)}."
+    )
+
+
 async def test_a_pause_names_who_and_why(asking: Asking) -> None:
     await asking.create()
     await asking.do("pause", note="moving house")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
+from msgspec.structs import replace
 
 from taskscheduler.domain.events import Backlog, SkipReason
 from taskscheduler.domain.ledger import MOST_DIFFERENCES, Balance, Difference, Era, How, Ledger, Open, Settled
@@ -101,6 +102,43 @@ def test_one_schedule_after_another() -> None:
     found = ledger(eras, rows, hour(9))
     assert (found.nominal, found.fired, found.differences) == (4, 4, [])
     assert not ledger(eras, rows[:2] + rows[3:], hour(9)).balanced
+
+
+def test_what_is_open_under_one_schedule_is_not_under_the_one_before() -> None:
+    # Paused, a one-time task waits for a time before the last of the schedule that it replaced.
+    eras = [Era(HOURLY, START, hour(3)), Era(OneTime(at=hour(1)), hour(3))]
+    for open in (Open(hour(4), hour(1)), Open(hour(4), None, Backlog(hour(1), hour(9)))):
+        found = ledger(eras, [row(hour(1)), row(hour(2))], hour(5), open=open)
+        assert [one.first for one in found.differences] == [hour(3)]
+        assert found.pending + found.owed == 1
+
+
+def test_a_time_that_is_settled_before_it_is_due_leaves_the_others_open() -> None:
+    found = ledger([Era(HOURLY, START)], [row(hour(1)), row(hour(4))], hour(6), open=Open(hour(2), hour(2)))
+    assert (found.fired, found.pending, found.to_come, found.balanced) == (2, 1, 2, True)
+
+
+def test_what_has_come_long_ago_and_was_not_looked_at_is_told() -> None:
+    open = Open(hour(5), hour(2), forgotten_before=hour(4))
+    found = ledger([Era(HOURLY, START)], [row(hour(1))], hour(7), open=open)
+    assert (found.pending, found.to_come, found.differing) == (2, 1, 2)
+    assert [(one.first, one.nominal) for one in found.differences] == [(hour(2), 2)]
+    jittered = replace(HOURLY, jitter=50 * MINUTE, salt=3)
+    fires = range_of(jittered, START, 5)
+    open = Open(fires[4], fires[1], forgotten_before=fires[3])
+    found = ledger([Era(jittered, START)], [row(hour(1))], hour(7), open=open)
+    assert (found.pending, found.to_come, found.differing) == (2, 1, 2)
+
+
+def test_a_planned_change_ends_one_schedule_and_begins_another() -> None:
+    other = Every(every=10 * MINUTE, anchor=START)
+    eras = [Era(HOURLY, START, before=hour(3)), Era(other, hour(3) - 1, planned=True)]
+    found = ledger(eras, [row(hour(1))], hour(4), open=Open(hour(1), hour(2)))
+    assert (found.nominal, found.fired, found.to_come, found.differences) == (8, 1, 7, [])
+    waiting = ledger(eras, [row(hour(1)), row(hour(2))], hour(4), open=Open(hour(3) + 1, hour(3)))
+    assert (waiting.fired, waiting.pending, waiting.to_come, waiting.balanced) == (2, 1, 5, True)
+    # Without the change the task would wait for the third hour.
+    assert ledger(eras, [row(hour(1)), row(hour(2))], hour(4), open=Open(hour(2), None)).balanced
 
 
 def test_a_schedule_that_ended_names_nothing_more() -> None:

@@ -7,10 +7,12 @@ import pytest
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import DefinitionPatch
 from taskscheduler.domain.errors import Invalid
+from taskscheduler.domain.events import RunsExpired
 from taskscheduler.domain.ledger import Ledger
 from taskscheduler.domain.schedule import Every
 from taskscheduler.domain.values import DAY, HOUR, MINUTE
 from taskscheduler.projections.changes import Delete, Put
+from taskscheduler.projections.ledger_rows import STRETCHES
 from taskscheduler.projections.ledgers import Ledgers, TaskLedger, TooMany
 from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.queries import Queries
@@ -98,6 +100,7 @@ class LedgersConformance:
         for number in range(600):
             # Far more changes than are read at a time.
             history.do("a", msg.Resume() if number % 2 else msg.Pause())
+        assert (await asked.sums(history.now + 1, history.now + 2 * MINUTE)).to_come == 1
         hourly = Every(every=HOUR, anchor=START, anchored=True, max_runs=2)
         history.do("a", msg.Update(DefinitionPatch(schedule=hourly)))
         for _ in range(4):
@@ -107,6 +110,7 @@ class LedgersConformance:
         found = await asked.sums()
         assert (found.nominal, found.fired + found.caught_up) == (12, 3)
         assert (await asked.sums(START + 10 * MINUTE + 1)).nominal == 2
+        assert (await asked.sums(START + 10 * MINUTE, START + 10 * MINUTE + 1)).nominal == 1
         assert (await asked.sums(START + 2 * HOUR + 1)).nominal == 0
         history.do("a", msg.Update(DefinitionPatch(schedule=EVERY_MINUTE)))
         history.advance(MINUTE)
@@ -131,6 +135,33 @@ class LedgersConformance:
         assert found.ledger.nominal == (history.now - found.known_from) // (6 * HOUR) + 1
         assert (await asked.whole(START, START + DAY)).ledger.nominal == 0
         assert (await asked.whole(START + 20 * DAY)).known_from is None
+
+    async def test_a_long_skip_is_kept_as_long_as_one_of_its_times(self, asked: Asked) -> None:
+        history = asked.history
+        history.create("a", schedule=EVERY_MINUTE)
+        history.do("a", msg.Pause())
+        history.advance(3 * HOUR)
+        history.do("a", msg.Resume())
+        for since, skipped in ((HOUR, 121), (3 * HOUR + 1, 0)):
+            history.record("a", (RunsExpired(history.now, START + since, None),))
+            found = await asked.whole()
+            assert (found.known_from, found.ledger.balanced) == (START + since, True)
+            assert found.ledger.skipped == ({"paused": skipped} if skipped else {})
+        assert await asked.opened.views.scan(STRETCHES, ("a",), limit=9) == []
+
+    async def test_a_run_that_jitter_puts_off_beyond_the_range_belongs_to_it(self, asked: Asked) -> None:
+        history = asked.history
+        history.create("a", schedule=Every(every=HOUR, anchor=START, anchored=True, jitter=59 * MINUTE))
+        for number in range(1, 6):
+            assert history.sleep_until_due("a")
+            history.complete("a", history.claim("a"))
+            nominal = START + number * HOUR
+            assert (await asked.sums(nominal, nominal + 1)).fired == 1
+        assert any(
+            run.task_id
+            for run in await asked.opened.views.scan(RUNS, ("a",), limit=9)
+            if run.nominal_at != run.scheduled_for
+        )
 
     async def test_a_run_that_is_lost_or_made_twice_is_found(self, asked: Asked) -> None:
         history = asked.history
