@@ -50,6 +50,8 @@ def _sentences(why: Why, view: TaskView) -> Iterator[str]:
         case _:
             assert why.run is not None
             yield from _ran(why, why.run, view)
+    if why.backfill_id is not None:
+        yield f"The backfill {why.backfill_id} has made a run for it too."
     if why.clock is not None and why.nominal_at is not None:
         yield f"A clock change: {why.clock}."
 
@@ -90,6 +92,8 @@ def _skip(why: Why, view: TaskView) -> str:
             return f"a run for another fire time took its place (overlap {view.definition.overlap})"
         case "paused" if why.paused is not None:
             return f"the task was paused {_since(why)}"
+        case "purged":
+            return "it waited for its turn, and what waited was purged"
         case "too_many_active":
             return f"the task had {MAX_ACTIVE_RUNS} active runs, and may have no more"
         case "outside_window":
@@ -173,6 +177,8 @@ def _since(why: Why) -> str:
 
 def said_of(change: ScheduleChange) -> str:
     """A change of the task, in a few words."""
+    if change.planned is not None and change.schedule is None:
+        return f"another schedule from {format_instant(change.planned.effective_from)} on was planned by {change.by}"
     note = f": {change.note}" if change.note else ""
     return f"{_CHANGES.get(change.type, change.type)} by {change.by}{note}"
 
@@ -184,6 +190,7 @@ _CHANGES = {
     "task.paused.v1": "the task was paused",
     "task.cancelled.v1": "the task was cancelled",
     "task.deleted.v1": "the task was deleted",
+    "schedule.switched.v1": "the schedule that was planned took force; the decision was asked for",
 }
 
 

@@ -1,4 +1,5 @@
-"""What the ledger needs beside runs: a compact index of what changed when a task should fire, and of long skips."""
+"""What the ledger needs beside runs: a compact index of what changed when a task should fire, of long skips, and of
+backfills."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ ENDED = "schedule.ended"
 
 
 class ScheduleChange(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A change at `at` of when a task should fire. `schedule` is set where the event brings one."""
+    """A change at `at` of when a task should fire. `schedule` is set where one took force, for nominal times from
+    `effective_from` on if that is given; `planned` is the change that is planned since then.
+    """
 
     task_id: str
     at: Instant
@@ -30,6 +33,13 @@ class ScheduleChange(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     by: str = ""
     note: str = ""
     schedule: Schedule | None = None
+    effective_from: Instant | None = None
+    planned: ev.Pending | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether no schedule is in force since then."""
+        return self.type in _ENDING
 
 
 class SkippedStretch(msgspec.Struct, frozen=True, gc=False):
@@ -42,6 +52,16 @@ class SkippedStretch(msgspec.Struct, frozen=True, gc=False):
     reason: ev.SkipReason
     at: Instant
     version: int
+
+
+class Backfilled(msgspec.Struct, frozen=True, gc=False):
+    """A backfill has made the runs for the nominal times of `schedule` in start <= t < until."""
+
+    task_id: str
+    id: str
+    schedule: Schedule
+    start: Instant
+    until: Instant
 
 
 class RunsKept(msgspec.Struct, frozen=True, gc=False):
@@ -63,74 +83,162 @@ STRETCHES = Table(
     partition=(Column("task_id"),),
     clustering=(Column("nominal_until", "int"), Column("version", "int"), Column("nominal_at", "int")),
 )
+BACKFILLED = Table("backfilled", Backfilled, partition=(Column("task_id"),), clustering=(Column("id"),))
 KEPT = Table("runs_kept", RunsKept, partition=(Column("task_id"),))
 
 _PAUSES = (ev.TaskPaused, ev.TaskResumed)
 _ENDS = (ev.TaskCancelled, ev.TaskDeleted)
 _RELEVANT = frozenset(
-    (ev.TaskCreated, ev.TaskUpdated, ev.FiresSkipped, ev.RunsExpired, ev.TaskPurged, *_PAUSES, *_ENDS)
+    (
+        ev.TaskCreated,
+        ev.TaskUpdated,
+        ev.ScheduleSwitched,
+        ev.FiresSkipped,
+        ev.RunsExpired,
+        ev.TaskPurged,
+        *_PAUSES,
+        *_ENDS,
+    )
 )
+_ENDING = frozenset((ENDED, *(str(event.__struct_config__.tag) for event in _ENDS)))
+_PAUSING = frozenset(str(event.__struct_config__.tag) for event in _PAUSES)
 
 
 def project(accepted: Accepted) -> Sequence[Change]:
     """A row for each change of what is to come, and for each stretch of skips; most decisions have none."""
     events, after = accepted.record.events, accepted.after
     bounded = after.definition is not None and after.definition.schedule.max_runs is not None
-    if not bounded and _RELEVANT.isdisjoint([type(event) for event in events]):
+    if not bounded and not after.backfills and _RELEVANT.isdisjoint([type(event) for event in events]):
         return ()
-    changes: list[Change] = []
-    task_id, version, actor = after.id, after.version, accepted.record.actor
-    before = accepted.before
-    schedule = None if before.definition is None else before.definition.schedule
-    made, ended = before.scheduled, before.exhausted
-
-    def change(number: int, event: ev.Event, type: str, *, note: str = "", given: Schedule | None = None) -> None:
-        row = ScheduleChange(task_id, event.at, version, number, type, actor, note, given)
-        changes.append(Put(CHANGES, row))
-
+    rows = _Rows(accepted)
     for number, event in enumerate(events):
+        rows.take(number, event)
+    rows.finish()
+    return rows.changes
+
+
+class _Rows:
+    """The rows of one decision."""
+
+    def __init__(self, accepted: Accepted) -> None:
+        before = accepted.before
+        self.changes: list[Change] = []
+        self._after = accepted.after
+        self._actor = accepted.record.actor
+        self._events = accepted.record.events
+        self._schedule = None if before.definition is None else before.definition.schedule
+        self._planned = before.pending
+        self._made, self._ended = before.scheduled, before.exhausted
+        self._backfilled: dict[str, Instant] = {}
+
+    def take(self, number: int, event: ev.Event) -> None:
+        """Take in one of the events."""
+        task_id, version = self._after.id, self._after.version
         match event:
-            case ev.TaskCreated(definition=definition) | ev.TaskUpdated(definition=definition):
-                if isinstance(event, ev.TaskCreated) or definition.schedule != schedule:
-                    schedule, made, ended = definition.schedule, 0, False
-                    change(number, event, ev.tag_of(event), given=schedule)
-            case ev.TaskPaused(note=note) | ev.TaskResumed(note=note):
-                change(number, event, ev.tag_of(event), note=note)
-            case ev.TaskCancelled() | ev.TaskDeleted():
-                change(number, event, ev.tag_of(event))
+            case ev.TaskCreated():
+                self._begin(number, event, event.definition.schedule)
+            case ev.TaskUpdated(definition=definition, pending=planned):
+                if definition.schedule != self._schedule:
+                    self._begin(number, event, definition.schedule, planned=planned)
+                elif planned != self._planned:
+                    self._planned = planned
+                    self._put(number, event, planned=planned)
+            case ev.ScheduleSwitched(effective_from=effective_from):
+                self._begin(number, event, event.schedule, effective_from=effective_from)
+            case ev.TaskPaused(note=note, by=by) | ev.TaskResumed(note=note, by=by):
+                self._put(number, event, by=by, note=note)
+            case ev.TaskCancelled(by=by) | ev.TaskDeleted(by=by):
+                self._put(number, event, by=by)
+            case ev.RunQueued(backfill_id=str(backfill_id), nominal_at=int(at)):
+                self._backfilled[backfill_id] = at + 1
             case ev.RunQueued(nominal_at=int()):
-                made += 1
+                self._made += 1
             case ev.FiresSkipped(nominal_until=int(until)):
                 first, count, reason = event.nominal_at, event.count, event.reason
-                changes.append(Put(STRETCHES, SkippedStretch(task_id, until, first, count, reason, event.at, version)))
+                row = SkippedStretch(task_id, until, first, count, reason, event.at, version)
+                self.changes.append(Put(STRETCHES, row))
             case ev.RunsExpired(before=kept):
-                changes += (Put(KEPT, RunsKept(task_id, kept)), DeleteRange(STRETCHES, (task_id,), None, (kept,)))
+                self.changes += (Put(KEPT, RunsKept(task_id, kept)), DeleteRange(STRETCHES, (task_id,), None, (kept,)))
             case ev.TaskPurged():
-                schedule, made, ended = None, 0, False
-                changes = [DeleteRange(table, (task_id,)) for table in (CHANGES, STRETCHES, KEPT)]
+                self._schedule = None
+                self.changes = [DeleteRange(table, (task_id,)) for table in (CHANGES, STRETCHES, BACKFILLED, KEPT)]
             case _:
                 pass
-    if not ended and schedule is not None and schedule.max_runs is not None and made >= schedule.max_runs:
-        change(len(events), events[-1], ENDED)
-    return changes
+
+    def finish(self) -> None:
+        """What follows from all of them."""
+        most = None if self._schedule is None else self._schedule.max_runs
+        if most is not None and self._made >= most and not self._ended:
+            self._put(len(self._events), self._events[-1], type=ENDED)
+        for backfill_id, until in self._backfilled.items():
+            backfill = self._after.backfills.get(backfill_id)
+            if backfill is not None:
+                row = Backfilled(self._after.id, backfill_id, backfill.schedule, backfill.start, until)
+                self.changes.append(Put(BACKFILLED, row))
+
+    def _begin(
+        self,
+        number: int,
+        event: ev.Event,
+        schedule: Schedule,
+        *,
+        effective_from: Instant | None = None,
+        planned: ev.Pending | None = None,
+    ) -> None:
+        self._schedule, self._planned, self._made, self._ended = schedule, planned, 0, False
+        self._put(number, event, schedule=schedule, effective_from=effective_from, planned=planned)
+
+    def _put(
+        self,
+        number: int,
+        event: ev.Event,
+        *,
+        type: str | None = None,
+        by: str | None = None,
+        note: str = "",
+        schedule: Schedule | None = None,
+        effective_from: Instant | None = None,
+        planned: ev.Pending | None = None,
+    ) -> None:
+        row = ScheduleChange(
+            self._after.id,
+            event.at,
+            self._after.version,
+            number,
+            ev.tag_of(event) if type is None else type,
+            self._actor if by is None else by,
+            note,
+            schedule,
+            effective_from,
+            planned,
+        )
+        self.changes.append(Put(CHANGES, row))
 
 
 def eras_of(changes: Iterable[ScheduleChange]) -> list[Era]:
     """When each schedule was in force, by the changes in their order."""
     eras: list[Era] = []
     given: tuple[Schedule, Instant] | None = None
+    planned: ev.Pending | None = None
     for change in changes:
-        if change.type in _KEEP:
+        if change.type in _PAUSING:
             continue
-        if given is not None:
-            eras.append(Era(*given, change.at))
-        given = None if change.schedule is None else (change.schedule, change.at)
+        if change.schedule is not None or change.ends:
+            if given is not None:
+                before = change.effective_from
+                eras.append(Era(*given, change.at) if before is None else Era(*given, before=before))
+            given = None
+        if change.schedule is not None:
+            since = change.at if change.effective_from is None else change.effective_from - 1
+            given = (change.schedule, since)
+        # The last run of a schedule does not take away the one that is planned after it.
+        if change.type != ENDED:
+            planned = change.planned
     if given is not None:
-        eras.append(Era(*given))
+        eras.append(Era(*given, before=None if planned is None else planned.effective_from))
+    if planned is not None:
+        eras.append(Era(planned.schedule, planned.effective_from - 1, planned=True))
     return eras
-
-
-_KEEP = frozenset(str(event.__struct_config__.tag) for event in _PAUSES)
 
 
 def settled_of(run: RunView) -> Settled | None:

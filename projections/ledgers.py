@@ -10,11 +10,14 @@ from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.events import Backlog
 from taskscheduler.domain.ids import run_id_floor
 from taskscheduler.domain.ledger import Balance, Era, Ledger, Open, Settled
+from taskscheduler.domain.schedule import count_between
 from taskscheduler.domain.values import DAY, MINUTE, Instant
 from taskscheduler.projections.ledger_rows import (
+    BACKFILLED,
     CHANGES,
     KEPT,
     STRETCHES,
+    Backfilled,
     ScheduleChange,
     eras_of,
     settled_in,
@@ -138,7 +141,7 @@ class Ledgers:
             raise _Moved
         eras = eras_of(changes)
         _check_size(eras, start, end, most)
-        settled, backfilled = await self._settled(task_id, eras, start, end)
+        settled = await self._settled(task_id, eras, start, end)
         if (await self._latest(task_id)) != (changes[-1] if changes else None) and not anyway:
             raise _Moved
         backlog = None if view.owed is None else Backlog(view.owed.since, view.owed.until)
@@ -147,22 +150,17 @@ class Ledgers:
         for begin in range(0, len(settled), _BREATH):
             balance.settle(settled[begin : begin + _BREATH])
             await asyncio.sleep(0)
-        return TaskLedger(asked, end, known_from, balance.close(), backfilled)
+        return TaskLedger(asked, end, known_from, balance.close(), await self._backfilled(task_id, start, end))
 
     async def _latest(self, task_id: str) -> ScheduleChange | None:
         rows = await self._store.scan(CHANGES, (task_id,), reverse=True, limit=1)
         return rows[0] if rows else None
 
-    async def _settled(
-        self, task_id: str, eras: Sequence[Era], start: Instant, end: Instant
-    ) -> tuple[list[Settled], int]:
+    async def _settled(self, task_id: str, eras: Sequence[Era], start: Instant, end: Instant) -> list[Settled]:
         settled: list[Settled] = []
-        backfilled = 0
         jitter = max((era.schedule.jitter for era in eras), default=0)
         async for run in self.runs(task_id, start, end + jitter):
-            if run.cause == "backfill" and run.nominal_at is not None and start <= run.nominal_at < end:
-                backfilled += 1
-            elif (one := settled_of(run)) is not None:
+            if (one := settled_of(run)) is not None:
                 settled.append(one)
         after: Key | None = None
         while rows := await self._store.scan(STRETCHES, (task_id,), start=(start,), after=after, limit=_CHUNK):
@@ -171,7 +169,21 @@ class Ledgers:
                 break
             after = STRETCHES.key(rows[-1])[1:]
         settled.sort(key=lambda one: one.first)
-        return settled, backfilled
+        return settled
+
+    async def backfills(self, task_id: str) -> AsyncIterator[Backfilled]:
+        """The backfills of a task that have made runs."""
+        after: Key | None = None
+        while rows := await self._store.scan(BACKFILLED, (task_id,), after=after, limit=_CHUNK):
+            for row in rows:
+                yield row
+            after = (rows[-1].id,)
+
+    async def _backfilled(self, task_id: str, start: Instant, end: Instant) -> int:
+        made = 0
+        async for row in self.backfills(task_id):
+            made += count_between(row.schedule, max(start, row.start), min(end, row.until))
+        return made
 
     async def runs(self, task_id: str, start: Instant, end: Instant) -> AsyncIterator[RunView]:
         """The runs scheduled at start <= t < end, the earliest first. Raises TooMany."""

@@ -27,6 +27,7 @@ TABLES: tuple[Table[Any], ...] = (
     counters.COUNTERS,
     ledger_rows.CHANGES,
     ledger_rows.STRETCHES,
+    ledger_rows.BACKFILLED,
     ledger_rows.KEPT,
 )
 

@@ -11,7 +11,7 @@ from taskscheduler.domain import events as ev
 from taskscheduler.domain.clock_notes import clock_note
 from taskscheduler.domain.ids import run_id_floor
 from taskscheduler.domain.ledger import Era
-from taskscheduler.domain.schedule import Cron, next_after, nominal_of, prev_before
+from taskscheduler.domain.schedule import Cron, count_between, next_after, nominal_of, prev_before
 from taskscheduler.domain.values import DAY, Instant
 from taskscheduler.projections.events import EVENTS, DecisionView
 from taskscheduler.projections.ledger_rows import KEPT, STRETCHES, ScheduleChange, SkippedStretch, eras_of
@@ -61,9 +61,10 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 class Why(msgspec.Struct, frozen=True, gc=False):
     """What is known of one instant. `nominal_at` and `fire_at` are None where no schedule named it.
 
-    `change` is what put the schedule as it was then (or its end), `paused` the pause in force when it was settled,
+    `change` is what gave the schedule as it was then (or ended it), `paused` the pause in force when it was settled,
     `before` and `after` are the nearest fire times of the schedule in force, `active` is the run that was in the way,
     `quiet_since` when the task was last decided on before it was settled, and `clock` what a clock change did.
+    `backfill_id` is a backfill that made a run for it too.
     """
 
     task_id: str
@@ -82,6 +83,7 @@ class Why(msgspec.Struct, frozen=True, gc=False):
     active: RunView | None = None
     quiet_since: Instant | None = None
     clock: str | None = None
+    backfill_id: str | None = None
     steps: tuple[Step, ...] = ()
 
 
@@ -116,16 +118,17 @@ class Whys:
         now: Instant,
     ) -> Why:
         fire = era.fire_of(nominal)
-        change = _in_force(changes, era.since, with_schedule=True)
+        change = _giving(changes, era)
         clock = _clock(era, fire - DAY, nominal)
         known = Why(view.id, at, now, "unaccounted", nominal, fire, change=change, clock=clock)
-        backfilled: RunView | None = None
+        backfill_id = await self._backfilled(view.id, nominal)
+        known = msgspec.structs.replace(known, backfill_id=backfill_id)
         async for run in self._ledgers.runs(view.id, nominal, fire + 1):
             if run.nominal_at != nominal or run.nominal_until is not None:
                 continue
             if run.cause == "backfill":
-                backfilled = run
-            elif run.status == "skipped":
+                continue
+            if run.status == "skipped":
                 settled = run.finished_at or fire
                 return await self._skipped(view, changes, msgspec.structs.replace(known, run=run), settled)
             else:
@@ -133,11 +136,8 @@ class Whys:
                 return msgspec.structs.replace(known, outcome=_BY_CAUSE[run.cause], run=run, steps=steps)
         rows = await self._store.scan(STRETCHES, (view.id,), start=(nominal,), limit=1)
         if rows and rows[0].nominal_at <= nominal:
-            known = msgspec.structs.replace(known, stretch=rows[0], run=backfilled)
+            known = msgspec.structs.replace(known, stretch=rows[0])
             return await self._skipped(view, changes, known, rows[0].at)
-        if backfilled is not None:
-            steps = await self._steps(view, fire, backfilled)
-            return msgspec.structs.replace(known, outcome="backfilled", run=backfilled, steps=steps)
         return msgspec.structs.replace(
             known,
             outcome=await self._open(view, era, nominal, fire, now),
@@ -145,11 +145,18 @@ class Whys:
             active=await self._active(view.id, now),
         )
 
+    async def _backfilled(self, task_id: str, nominal: Instant) -> str | None:
+        """The backfill that has made a run for a nominal time, if one has."""
+        async for row in self._ledgers.backfills(task_id):
+            if row.start <= nominal < row.until and count_between(row.schedule, nominal, nominal + 1):
+                return row.id
+        return None
+
     async def _open(self, view: TaskView, era: Era, nominal: Instant, fire: Instant, now: Instant) -> Outcome:
-        backlog = view.backlog
-        if backlog is not None and backlog.next <= fire < backlog.until:
+        owed = view.owed
+        if owed is not None and owed.since <= fire < owed.until:
             return "owed"
-        if era.until is None and view.next_fire_at is not None and fire >= view.next_fire_at:
+        if era.planned or (era.until is None and view.due_at is not None and fire >= view.due_at):
             return "to_come" if fire > now else "pending"
         kept = await self._store.get(KEPT, (view.id,))
         return "not_kept" if kept is not None and nominal < kept.since else "unaccounted"
@@ -274,13 +281,23 @@ def _clock(era: Era, since: Instant, nominal: Instant) -> str | None:
     return clock_note(schedule.compiled(), schedule.timezone, since, nominal) if isinstance(schedule, Cron) else None
 
 
-def _in_force(changes: Sequence[ScheduleChange], at: Instant, *, with_schedule: bool = False) -> ScheduleChange | None:
-    """The last change by `at` of what is to come; pauses and their ends are none."""
+def _in_force(changes: Sequence[ScheduleChange], at: Instant) -> ScheduleChange | None:
+    """The last change by `at` of the schedule in force, or its end."""
     found = None
     for change in changes:
-        if change.at <= at and (change.schedule is not None or not (with_schedule or change.type.startswith(_PAUSES))):
+        since = change.at if change.effective_from is None else change.effective_from
+        if since <= at and (change.schedule is not None or change.ends):
             found = change
     return found
+
+
+def _giving(changes: Sequence[ScheduleChange], era: Era) -> ScheduleChange | None:
+    """The change that gave an era its schedule, or planned to."""
+    for change in reversed(changes):
+        planned = None if change.planned is None else change.planned.schedule
+        if era.schedule == (planned if era.planned else change.schedule):
+            return change
+    return None
 
 
 def _pause(changes: Sequence[ScheduleChange], at: Instant) -> ScheduleChange | None:
@@ -294,4 +311,4 @@ def _pause(changes: Sequence[ScheduleChange], at: Instant) -> ScheduleChange | N
     return found
 
 
-_PAUSED, _RESUMED = _PAUSES = ("task.paused", "task.resumed")
+_PAUSED, _RESUMED = "task.paused", "task.resumed"

@@ -68,6 +68,8 @@ async def test_what_balances_is_counted_and_says_nothing(
     await ten_fires(api, clock, node, "b")
     check = Check(node, LedgerChecks())
     clock.now += HOUR
+    for task_id in ("a", "b"):
+        await node.handler.handle(task_id, Wake())
     assert check.value("ledger_check_age_seconds") == 3_600
     with capture_logs() as logs:
         await check.check.check()
@@ -92,7 +94,25 @@ async def test_a_difference_is_an_error_that_names_the_task(
     assert check.value("ledger_differences") == 1
     # What is older than it looks back is left alone.
     clock.now += 2 * DAY
-    await node.handler.handle("b", Wake())
+    for task_id in ("a", "b"):
+        await node.handler.handle(task_id, Wake())
+    await check.check.check()
+    assert check.value("ledger_differences") == 0
+
+
+async def test_what_nobody_looks_at_is_an_error_too(api: httpx.AsyncClient, clock: Clock, node: EmbeddedNode) -> None:
+    await ten_fires(api, clock, node)
+    check = Check(node, LedgerChecks())
+    clock.now += 15 * MINUTE
+    await check.check.check()
+    assert check.value("ledger_differences") == 0
+    clock.now += 5 * MINUTE
+    with capture_logs() as logs:
+        await check.check.check()
+    assert [entry["times"] for entry in logs if entry["log_level"] == "error"] == [4]
+    # A pause lets them lie.
+    await api.post("/api/tasks/a/pause")
+    clock.now += HOUR
     await check.check.check()
     assert check.value("ledger_differences") == 0
 

@@ -59,8 +59,8 @@ def test_every_fire_time_of_a_year_is_accounted_for(capsys: pytest.CaptureFixtur
 
 PARTS = ("fired", "caught_up", "skipped", "owed", "pending", "to_come")
 HAPPENS = (
-    "fired, caught_up, skipped overlap, skipped missed, skipped paused, skipped outside_window, owed, pending, "
-    "accepted, conflict, expired, restarts"
+    "fired, caught_up, skipped overlap, skipped missed, skipped paused, skipped outside_window, backfilled, "
+    "skipped purged, owed, accepted, conflict, expired, restarts, pauses after failures"
 ).split(", ")
 
 
@@ -74,6 +74,7 @@ async def agrees(views: MemoryViews, year: Year, ledger: Ledger) -> None:
     assert found is not None
     since = START if found.known_from is None else found.known_from
     assert found.ledger == year.books.ledger(year.task, END, start=since)
+    assert found.backfilled == sum(START <= at <= END for at in year.backfilled)
 
 
 def add(sums: Counter[str], year: Year, ledger: Ledger) -> None:
@@ -81,6 +82,7 @@ def add(sums: Counter[str], year: Year, ledger: Ledger) -> None:
         sums[name] += getattr(ledger, name)
     for reason, times in ledger.skipped.items():
         sums[f"skipped {reason}"] += times
+    sums["backfilled"] += len(year.backfilled)
     sums.update({name: n for name, n in year.counts.items() if name != "position"})
 
 

@@ -24,6 +24,7 @@ from taskscheduler.domain.decision import Accepted, Record, Verdict, stream_of
 from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch, NoopTarget, QueueTarget
 from taskscheduler.domain.ledger import Ledger
 from taskscheduler.domain.retry import Retry
+from taskscheduler.domain.settle import SCHEDULER
 from taskscheduler.domain.state import Task, wakeup
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND
 from taskscheduler.streams.codec import decode_envelope, decode_record, encode_record
@@ -91,6 +92,8 @@ class Year:
         self.counts: Counter[str] = Counter()
         self.now = START
         self.books, self.counted = Books(), Counted()
+        self.backfilled: list[int] = []
+        """The nominal times that runs of backfills were made for."""
         self._observe = observe
         self._outages = outages(seed)
         self._timers = Timers(TimerRows())
@@ -151,20 +154,40 @@ class Year:
         luck = chance.random()
         if luck < 0.25:
             self._do(msg.Pause("a break"))
-            self._at(self.now + chance.choice((MINUTE, 9 * HOUR, 3 * DAY, 20 * DAY)), self._do, msg.Resume())
-        elif luck < 0.6:
+            self._at(self.now + chance.choice((MINUTE, 9 * HOUR, 3 * DAY, 20 * DAY)), self._do, self._resume())
+        elif luck < 0.45:
             self._do(msg.Update(self._patch()))
-        elif luck < 0.75:
+        elif luck < 0.58:
+            self._do(self._replan())
+        elif luck < 0.7:
+            until = self.now - chance.randrange(20 * DAY)
+            self._do(msg.Backfill(until - chance.randrange(9 * DAY), until, chance.choice(("buffer_all", "allow_all"))))
+        elif luck < 0.73:
+            for backfill_id in task.backfills:
+                self._do(msg.CancelBackfill(backfill_id))
+        elif luck < 0.77:
+            self._do(msg.PurgeOwed())
+        elif luck < 0.82:
             self._do(msg.Trigger())
-        elif luck < 0.85:
+        elif luck < 0.86:
             self._do(msg.Retry())
         elif luck < 0.9:
-            self._do(msg.Resume())
+            self._do(self._resume())
         elif luck < 0.95:
             self._do(msg.Cancel())
         else:
             self._do(msg.Delete())
             self._at(self.now + 6 * DAY, self._use)
+
+    def _resume(self) -> msg.Resume:
+        return msg.Resume(missed=self.chance.choice(("skip", "latest", "all")))
+
+    def _replan(self) -> msg.Update:
+        """A change of schedule from an instant on, or that there shall be none."""
+        if self.chance.random() < 0.2:
+            return msg.Update(DefinitionPatch(), drop_pending=True)
+        start = self.now + self.chance.choice((MINUTE, 9 * HOUR, self.chance.randrange(40 * DAY)))
+        return msg.Update(DefinitionPatch(schedule=schedule(self.chance, start, self.zone)), start)
 
     def _definition(self) -> Definition:
         chance = self.chance
@@ -176,6 +199,7 @@ class Year:
             timeout=chance.choice((5 * MINUTE, HOUR, 2 * DAY)),
             overlap=chance.choice(("skip", "skip", "buffer_one", "buffer_all", "cancel_other", "allow_all")),
             catch_up=self._catch_up(),
+            pause_on_failure=chance.choice((None, None, None, None, 1, 3)),
         )
 
     def _catch_up(self) -> CatchUp:
@@ -262,6 +286,9 @@ class Year:
         for event in events:
             if isinstance(event, ev.RunQueued | ev.RunRequeued):
                 self._offer(event.run_id)
+            elif isinstance(event, ev.TaskPaused) and event.by == SCHEDULER:
+                self.counts["pauses after failures"] += 1
+                self._at(self.now + chance.choice((HOUR, 3 * DAY)), self._do, self._resume())
 
     def _append(self, record: Record, appended_at: int) -> bool:
         """Fold a record as both profiles do; whether it was accepted."""
@@ -293,6 +320,11 @@ class Year:
             self.counts["position"] = change.position
             self._timers.apply([change])
             self.books.record(change)
+            for event in change.record.events:
+                if isinstance(event, ev.TaskPurged):
+                    self.backfilled = []
+                elif isinstance(event, ev.RunQueued) and event.cause == "backfill" and event.nominal_at is not None:
+                    self.backfilled.append(event.nominal_at)
             self.counted.record(change.record.events)
             self.counted.check(change.after, change.record.recorded_at)
             self._observe(change)
