@@ -74,7 +74,7 @@ async def agrees(views: MemoryViews, year: Year, ledger: Ledger) -> None:
     assert found is not None
     since = START if found.known_from is None else found.known_from
     assert found.ledger == year.books.ledger(year.task, END, start=since)
-    assert found.backfilled == sum(START <= at <= END for at in year.backfilled)
+    assert found.backfilled == sum(since <= at <= END for at in year.backfilled)
 
 
 def add(sums: Counter[str], year: Year, ledger: Ledger) -> None:
