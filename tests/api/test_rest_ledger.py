@@ -58,6 +58,15 @@ async def test_a_ledger_counts_from_the_creation_until_now(
     assert (await ledger(api))["nominal"] == 6
 
 
+async def test_backfills_are_counted_beside_the_sum(api: httpx.AsyncClient, clock: Clock) -> None:
+    await create(api, schedule={"every": "10m"})
+    clock.now += HOUR
+    asked = {"from": format_instant(clock.now - HOUR), "to": format_instant(clock.now), "overlap": "allow_all"}
+    assert (await api.post("/api/tasks/a/backfill", json=asked)).status_code == 202
+    found = await ledger(api)
+    assert (found["backfilled"], found["nominal"], found["balanced"]) == (5, 5, True)
+
+
 async def test_what_is_asked_wrongly_is_told(api: httpx.AsyncClient, clock: Clock) -> None:
     assert (await api.get("/api/tasks/a/ledger")).status_code == 404
     await create(api, schedule={"every": "1s"})

@@ -182,6 +182,49 @@ async def test_instants_at_which_nothing_was_to_happen(asking: Asking) -> None:
     assert "deleted by anonymous" in (await asking.why(asking.begun + 10 * MINUTE))["answer"]
 
 
+async def test_a_planned_change_is_told_before_and_after(asking: Asking) -> None:
+    await asking.create()
+    change = asking.begun + HOUR
+    body = {
+        "schedule": {"every": "1h", "anchor": format_instant(asking.begun)},
+        "effective_from": format_instant(change),
+    }
+    assert (await asking.api.patch("/api/tasks/a", json=body)).status_code == 200
+    assert (await asking.why(asking.begun + 50 * MINUTE))["outcome"] == "to_come"
+    planned = await asking.why(change + HOUR)
+    assert planned["outcome"] == "to_come"
+    said = [event["summary"] for event in planned["events"]]
+    assert said == [f"another schedule from {format_instant(change)} on was planned by anonymous"]
+    assert (await asking.why(change + 10 * MINUTE))["outcome"] == "not_a_fire_time"
+    await asking.pass_time(2 * HOUR + 30 * MINUTE)
+    assert (await asking.why(change + 10 * MINUTE))["before"] == format_instant(change)
+    taken = [event["type"] for event in (await asking.why(change + HOUR))["events"]]
+    assert taken[0] == "schedule.switched.v1"
+
+
+async def test_a_backfill_is_told_beside_what_became_of_the_time(asking: Asking) -> None:
+    await asking.create()
+    await asking.do("pause")
+    await asking.pass_time(30 * MINUTE)
+    await asking.do("resume")
+    body = {"from": format_instant(asking.begun), "to": format_instant(asking.begun + 25 * MINUTE)}
+    reply = await asking.api.post("/api/tasks/a/backfill", json={**body, "overlap": "allow_all"})
+    backfill_id = reply.json()["backfill_id"]
+    told = await asking.why(asking.begun + 20 * MINUTE)
+    assert told["outcome"] == "skipped"
+    assert told["answer"].endswith(f"The backfill {backfill_id} has made a run for it too.")
+    assert "backfill" not in (await asking.why(asking.begun + 30 * MINUTE))["answer"]
+
+
+async def test_a_pause_after_failures_names_the_scheduler_and_the_error(asking: Asking) -> None:
+    await asking.create(retry={"max_attempts": 1}, pause_on_failure=1)
+    await asking.pass_time(10 * MINUTE)
+    await asking.work(1_000, error={"type": "Boom", "message": "it broke"})
+    told = await asking.why(asking.begun + 20 * MINUTE)
+    assert "paused by scheduler" in told["answer"]
+    assert "Boom: it broke" in told["answer"]
+
+
 async def test_a_local_time_that_does_not_exist(asking: Asking) -> None:
     gap = {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "dst": {"gap": "skip"}}
     await asking.create(schedule=gap)

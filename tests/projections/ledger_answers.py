@@ -136,6 +136,40 @@ class LedgersConformance:
         assert (await asked.whole(START, START + DAY)).ledger.nominal == 0
         assert (await asked.whole(START + 20 * DAY)).known_from is None
 
+    async def test_a_planned_change_counts_from_the_instant_on_that_it_names(self, asked: Asked) -> None:
+        history = asked.history
+        history.create("a", schedule=EVERY_MINUTE)
+        change, hourly = START + 10 * MINUTE + 30_000, Every(every=HOUR, anchor=START, anchored=True)
+        history.do("a", msg.Update(DefinitionPatch(schedule=hourly), effective_from=change))
+        planned = await asked.sums(end=START + 2 * HOUR + 1)
+        assert (planned.nominal, planned.to_come) == (12, 12)
+        history.advance(5 * MINUTE)
+        history.succeed("a")
+        assert (await asked.sums(end=START + 2 * HOUR + 1)).to_come == 7
+        history.do("a", msg.Update(DefinitionPatch(), drop_pending=True))
+        assert (await asked.sums(end=START + 2 * HOUR + 1)).to_come == 115
+        history.do("a", msg.Update(DefinitionPatch(schedule=hourly), effective_from=change))
+        # It is found late that the change was due.
+        history.advance(20 * MINUTE)
+        history.succeed("a")
+        found = await asked.sums(end=START + 2 * HOUR + 1)
+        assert (found.nominal, found.to_come) == (12, 2)
+        assert (await asked.sums(change, history.now)).nominal == 0
+        assert (await asked.sums(START + 10 * MINUTE, START + HOUR + 1)).nominal == 2
+
+    async def test_backfills_stand_beside_the_sum(self, asked: Asked) -> None:
+        history = asked.history
+        history.create("a", schedule=Every(every=MINUTE, anchor=START - HOUR, anchored=True))
+        history.advance(MINUTE)
+        history.succeed("a")
+        history.do("a", msg.Backfill(START - 3 * MINUTE, START + 1, "buffer_all"))
+        made = await asked.whole(START - HOUR)
+        assert (made.backfilled, made.ledger.nominal, made.ledger.balanced) == (1, 1, True)
+        while history.task("a").runs:
+            history.complete("a", history.claim("a"))
+        assert (await asked.whole(START - HOUR)).backfilled == 4
+        assert (await asked.whole(START - 2 * MINUTE, START)).backfilled == 2
+
     async def test_a_long_skip_is_kept_as_long_as_one_of_its_times(self, asked: Asked) -> None:
         history = asked.history
         history.create("a", schedule=EVERY_MINUTE)
