@@ -10,6 +10,7 @@ import msgspec
 from taskscheduler.api.bootstrap import FAMILIES, open_storage
 from taskscheduler.domain.decision import Accepted, Record
 from taskscheduler.domain.events import FiresSkipped, RunsExpired
+from taskscheduler.domain.messages import Backfill
 from taskscheduler.domain.state import wakeup
 from taskscheduler.domain.values import HOUR, MINUTE
 from taskscheduler.projections.projector import Projector
@@ -36,6 +37,8 @@ def a_history(rounds: int = 3) -> History:
         history.succeed("often", '{"ok":true}')
         history.fail("failing")
         history.wake("waiting")
+    if rounds > 1:  # before that no fire time is over
+        history.do("often", Backfill(START, history.now, "buffer_all"))
     skipped = FiresSkipped(history.now, "stretch", START - 3 * HOUR, "missed", START - HOUR, 121)
     history.record("often", (skipped, RunsExpired(history.now, START - 2 * HOUR, None)))
     return history
