@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from taskscheduler.domain.excluded import Exclusion
 from taskscheduler.domain.ids import mix
 from taskscheduler.domain.values import Instant, Millis
 
@@ -14,6 +15,7 @@ class Bounds(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     """Nominal times lie in start_at <= t <= end_at; after `max_runs` runs for them the schedule has ended.
 
     `jitter` puts each fire time off by up to so much, the same whenever it is asked for: `salt` is the task's own.
+    Nominal times that `excluded` names are left out.
     """
 
     start_at: Instant | None = None
@@ -21,6 +23,7 @@ class Bounds(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=
     max_runs: int | None = None
     jitter: Millis = 0
     salt: int = 0
+    excluded: tuple[Exclusion, ...] = ()
 
 
 class Nominal(Protocol):

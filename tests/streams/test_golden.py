@@ -14,6 +14,7 @@ from taskscheduler.domain import events as ev
 from taskscheduler.domain import state as st
 from taskscheduler.domain.bounds import Bounds
 from taskscheduler.domain.decision import FOLD_VERSION, Envelope, Verdict, fold, task_id_of
+from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.streams.codec import UnknownEvent, Unreadable, decode_envelope, decode_record, encode_record
 from tests.streams.golden_records import SAMPLES, record_of
 
@@ -135,6 +136,17 @@ def test_what_came_later_is_not_written_unless_it_is_given() -> None:
     written = b'{"type":"cron","cron":"0 H * * *","gap":"skip","fold":"last","days":"and","resolved":"0 7 * * *"}'
     assert msgspec.json.encode(full) == written
     assert msgspec.json.decode(written, type=schedule.Schedule) == full
+
+
+def test_what_a_schedule_leaves_out_is_written_with_its_days() -> None:
+    calendar = ExceptCalendar("holidays", version=7, days=("2026-12-25", "2026-12-31/2027-01-01"))
+    plain = schedule.Cron("0 2 * * *", excluded=(calendar,))
+    written = (
+        b'{"type":"cron","cron":"0 2 * * *","excluded":[{"type":"calendar","calendar":"holidays","version":7,'
+        b'"days":["2026-12-25","2026-12-31/2027-01-01"]}]}'
+    )
+    assert msgspec.json.decode(written, type=schedule.Schedule) == plain
+    assert msgspec.json.decode(msgspec.json.encode(plain), type=schedule.Schedule) == plain
 
 
 ADDED_SINCE = frozenset(["schedule.switched.v1", "backfill.requested.v1", "backfill.advanced.v1", "backfill.ended.v1"])
