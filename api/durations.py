@@ -18,6 +18,8 @@ _SHORT_PART = re.compile(rf"({_NUMBER})(ms|[wdhms])")
 _ISO = re.compile(
     rf"P(?:({_NUMBER})W|(?:({_NUMBER})D)?(?:T(?=[0-9])(?:({_NUMBER})H)?(?:({_NUMBER})M)?(?:({_NUMBER})S)?)?)", re.I
 )
+_MONTHS = re.compile(r"P(?=.)(?:([0-9]{1,4})Y)?(?:([0-9]{1,4})M)?", re.I)
+_MOST_MONTHS = 1_200
 _ISO_UNITS = (7 * DAY, DAY, HOUR, MINUTE, SECOND)
 
 
@@ -67,3 +69,28 @@ def _total(text: str) -> Decimal | None:
     return sum(
         (Decimal(number) * unit for number, unit in zip(match.groups(), _ISO_UNITS, strict=True) if number), Decimal(0)
     )
+
+
+def has_no_length(value: object) -> bool:
+    """Whether the text names months or years, which are not all of the same length."""
+    return isinstance(value, str) and _MONTHS.fullmatch(value.strip()) is not None
+
+
+def parse_steps(value: str | int | float) -> tuple[int, int]:
+    """Days and months, of which one is 0, of `1d`, `P2W`, `P1M` or `P1Y`. Raises ValueError that says why not."""
+    if isinstance(value, str) and (found := _MONTHS.fullmatch(value.strip())):
+        months = int(found[1] or 0) * 12 + int(found[2] or 0)
+        if not 1 <= months <= _MOST_MONTHS:
+            raise ValueError("must be from P1M to P100Y")
+        return 0, months
+    days, rest = divmod(parse_duration(value), DAY)
+    if rest or not days:
+        raise ValueError("must be whole days, weeks, months or years by a clock; leave timezone out for elapsed time")
+    return days, 0
+
+
+def format_steps(days: int, months: int) -> str:
+    """ISO 8601, such as `P1D`, `P3M` or `P1Y`."""
+    if not months:
+        return f"P{days}D"
+    return f"P{months}M" if months % 12 else f"P{months // 12}Y"

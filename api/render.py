@@ -8,12 +8,12 @@ from typing import Any, assert_never
 
 import msgspec
 
-from taskscheduler.api.durations import format_duration
+from taskscheduler.api.durations import format_duration, format_steps
 from taskscheduler.api.values import format_instant
 from taskscheduler.domain.definition import CatchUp, Definition, HttpTarget, NoopTarget, QueueTarget, Target
 from taskscheduler.domain.events import Pending
 from taskscheduler.domain.retry import Retry
-from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
+from taskscheduler.domain.schedule import Cron, Every, LocalEvery, OneTime, Schedule
 from taskscheduler.domain.state import Counts
 from taskscheduler.domain.values import Instant, Json, Millis
 from taskscheduler.projections.events import DecisionView
@@ -128,6 +128,11 @@ def _form(schedule: Schedule) -> dict[str, Any]:
             return {"at": format_instant(at)}
         case Every(every=every, anchor=anchor):
             return {"every": _duration(every), "anchor": format_instant(anchor)}
+        case LocalEvery(days=days, months=months, timezone=zone):
+            # Where it begins at `start_at` it would not, if that were given as its anchor.
+            begins = schedule.anchored or schedule.start_at is None
+            named = {"anchor": format_instant(schedule.anchor)} if begins else {}
+            return {"every": format_steps(days, months), **named, "timezone": zone, **_dst(schedule)}
         case Cron():
             return _cron(schedule)
         case _:
@@ -136,12 +141,16 @@ def _form(schedule: Schedule) -> dict[str, Any]:
 
 def _cron(schedule: Cron) -> dict[str, Any]:
     shown: dict[str, Any] = {"cron": schedule.cron, "timezone": schedule.timezone}
-    dst = {"gap": schedule.gap, "fold": schedule.fold}
-    if given := {name: choice for name, choice in dst.items() if choice is not None}:
-        shown["dst"] = given
+    shown.update(_dst(schedule))
     if schedule.days is not None:
         shown["days"] = schedule.days
     return shown
+
+
+def _dst(schedule: LocalEvery | Cron) -> dict[str, Any]:
+    dst = {"gap": schedule.gap, "fold": schedule.fold}
+    given = {name: choice for name, choice in dst.items() if choice is not None}
+    return {"dst": given} if given else {}
 
 
 def _target(target: Target) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from taskscheduler.domain.cron import InvalidCron
 from taskscheduler.domain.cron_match import MONTH_LENGTHS
 from taskscheduler.domain.cron_parse import Fields, parse
-from taskscheduler.domain.schedule import Cron, Schedule
+from taskscheduler.domain.schedule import Cron, LocalEvery, Schedule
 from taskscheduler.domain.values import DAY, SECOND, Instant
 from taskscheduler.domain.zones import offsets
 
@@ -43,6 +43,9 @@ _CYCLES = {
 
 def warnings(schedule: Schedule, now: Instant) -> list[str]:
     """One text for each likely mistake."""
+    if isinstance(schedule, LocalEvery):
+        said = schedule.gap is not None or schedule.fold is not None
+        return [] if said or not schedule.anchored else list(_in_a_gap(schedule, now))
     if not isinstance(schedule, Cron):
         return []
     try:
@@ -50,7 +53,7 @@ def warnings(schedule: Schedule, now: Instant) -> list[str]:
     except InvalidCron:
         return []  # what is filled in for each task, such as H, is nobody's mistake
     texts = _texts(schedule.cron)
-    found = [*_every_one(fields, texts), *_uneven(texts), *_missing_days(fields, texts)]
+    found = [*_every_one(fields, texts), *_uneven(texts, schedule.timezone), *_missing_days(fields, texts)]
     if (fields.seconds, fields.minutes, fields.hours) == ((0,), (0,), (0,)) and not schedule.jitter:
         found.append(
             "Midnight is when everybody's tasks run, so everything they need is busiest then. "
@@ -82,7 +85,7 @@ def _every_one(fields: Fields, texts: Mapping[str, str]) -> Iterator[str]:
         yield f"It fires 60 times a minute, every second. To fire once a minute, write {once}."
 
 
-def _uneven(texts: Mapping[str, str]) -> Iterator[str]:
+def _uneven(texts: Mapping[str, str], zone: str) -> Iterator[str]:
     for name, cycle in _CYCLES.items():
         match = _STEP.fullmatch(texts.get(name, ""))
         if match is None or cycle.size % (step := int(match[1])) == 0:
@@ -106,7 +109,7 @@ def _uneven(texts: Mapping[str, str]) -> Iterator[str]:
         yield (
             f"{match[0]} in the day-of-month field begins anew with every month: after day {last} of a month of 31 "
             f"days, day 1 follows {32 - last} day{'s' * (last < 31)} later. "
-            f'To fire every {step} days, use {{"every": "{step}d"}}.'
+            f'To fire every {step} days, use {{"every": "{step}d", "timezone": "{zone}"}}.'
         )
 
 
@@ -125,7 +128,7 @@ def _missing_days(fields: Fields, texts: Mapping[str, str]) -> Iterator[str]:
         )
 
 
-def _in_a_gap(schedule: Cron, now: Instant) -> Iterator[str]:
+def _in_a_gap(schedule: Cron | LocalEvery, now: Instant) -> Iterator[str]:
     """The next clock change that takes a fire time away. By default it fires when the gap ends."""
     times = schedule.compiled().times
     for begin, end in _gaps(schedule.timezone, now // DAY):

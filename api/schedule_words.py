@@ -8,9 +8,9 @@ from typing import assert_never
 
 from cron_descriptor import ExpressionDescriptor, Options
 
-from taskscheduler.api.values import format_instant
+from taskscheduler.api.values import format_instant, format_local, offset_of
 from taskscheduler.domain.cron_parse import DayRule, parse
-from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
+from taskscheduler.domain.schedule import Cron, Every, LocalEvery, OneTime, Schedule
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND, Millis
 
 _OPTIONS = Options(use_24hour_time_format=True, locale_code="en_US")
@@ -48,6 +48,13 @@ def _form(schedule: Schedule) -> str:
             return f"Every {_step(every)}, counted from when the task is made"
         case Every(every=every):
             return f"Every {_step(every)}"
+        case LocalEvery(anchored=True, anchor=anchor, timezone=zone):
+            date, _, time = format_local(anchor, offset_of(zone, anchor))[:19].partition("T")
+            return f"Every {_steps(schedule)}, counted from {time.removesuffix(':00')} on {date}, in {zone}"
+        case LocalEvery(start_at=None, timezone=zone):
+            return f"Every {_steps(schedule)}, counted from when the task is made, in {zone}"
+        case LocalEvery(timezone=zone):
+            return f"Every {_steps(schedule)}, in {zone}"
         case Cron():
             return f"{_cron(schedule.cron, schedule.days)}, in {schedule.timezone}"
         case _:
@@ -100,6 +107,14 @@ def _instant(instant: int) -> str:
 def _step(every: Millis) -> str:
     length = _length(every)
     return length.removeprefix("1 ") if length.count(" ") == 1 else length
+
+
+def _steps(schedule: LocalEvery) -> str:
+    if not schedule.months:
+        return _step(schedule.days * DAY)
+    years, months = divmod(schedule.months, 12)
+    number, name = (schedule.months, "month") if months else (years, "year")
+    return name if number == 1 else _counted(str(number), name)
 
 
 def _length(millis: Millis) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from taskscheduler.domain.values import Instant
+from taskscheduler.domain.zones import offsets
 
 END_OF_TIME: Instant = 7_258_118_400_000
 """2200-01-01T00:00Z: no instant in a request lies at or after it."""
@@ -46,6 +47,11 @@ def format_instant(instant: Instant) -> str:
 @lru_cache(maxsize=4096)
 def _second(seconds: int) -> str:
     return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def offset_of(zone: str, instant: Instant) -> timedelta:
+    """How far the clock of a known zone is ahead of UTC at that instant."""
+    return timedelta(seconds=offsets(zone).segment(instant // 1000)[2])
 
 
 def format_local(instant: Instant, offset: timedelta) -> str:

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from taskscheduler.domain.cron import Cron
-from taskscheduler.domain.cron_match import DAY, LocalTimes
+from taskscheduler.domain.cron_match import DAY
+from taskscheduler.domain.on_clock import OnClock, Times
 from taskscheduler.domain.values import Instant
 from taskscheduler.domain.zones import Zone, offsets
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def clock_note(cron: Cron, zone: str, since: Instant, fire: Instant) -> str | None:
+def clock_note(clocked: OnClock, zone: str, since: Instant, fire: Instant) -> str | None:
     """Why the first fire time after `since` is where it is, or what was dropped before it; None on other days."""
-    clock, at, times = offsets(zone), fire // 1000, cron.times
+    clock, at, times = offsets(zone), fire // 1000, clocked.times
     start, end, offset, before = clock.segment(at)
     local = at + offset
-    if at == start and before < offset and cron.gap == "shift" and (swallowed := times.count(at + before, local)):
+    if at == start and before < offset and clocked.gap == "shift" and (swallowed := times.count(at + before, local)):
         missing = _shown(times.next_from(at + before), local)
         if swallowed > 1:
             return f"shifted: {missing} and {swallowed - 1} more do not exist"
         return f"shifted: {missing} does not exist"
     if local < start + before and before > offset:
-        return f"{_shown(local, local)} comes twice: this is the second time" + _only(cron)
+        return f"{_shown(local, local)} comes twice: this is the second time" + _only(clocked)
     if local >= end + clock.segment(end)[2]:
-        return f"{_shown(local, local)} comes twice: this is the first time" + _only(cron)
-    dropped = _dropped(times, clock, max(since // 1000, 0), local) if cron.gap == "skip" else None
+        return f"{_shown(local, local)} comes twice: this is the first time" + _only(clocked)
+    dropped = _dropped(times, clock, max(since // 1000, 0), local) if clocked.gap == "skip" else None
     return None if dropped is None else f"skipped before: {_shown(dropped, local)} does not exist"
 
 
-def _only(cron: Cron) -> str:
-    return "" if cron.fold == "both" else ", the other one is skipped"
+def _only(clocked: OnClock) -> str:
+    return "" if clocked.fold == "both" else ", the other one is skipped"
 
 
-def _dropped(times: LocalTimes, clock: Zone, since: int, local: int) -> int | None:
+def _dropped(times: Times, clock: Zone, since: int, local: int) -> int | None:
     """The local time right after the instant `since` that matches but does not exist, if it is before `local`."""
     match = times.next_from(since + 1 + clock.segment(since)[2])
     if match >= local:

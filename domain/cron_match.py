@@ -11,17 +11,17 @@ from taskscheduler.domain.cron_days import month_mask
 from taskscheduler.domain.cron_parse import Fields
 
 DAY = 86_400
-_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 
 FIRST_DAY = -2
 """Days are searched from here, two before the epoch, so that every zone's 1970 is covered."""
-END_DAY = date(2200, 1, 3).toordinal() - _EPOCH_ORDINAL
+END_DAY = date(2200, 1, 3).toordinal() - EPOCH_ORDINAL
 NEVER_BEFORE = FIRST_DAY * DAY - 1
 NEVER_AFTER = END_DAY * DAY
 
 _FIRST_YEAR = 1969
 _YEARS = range(_FIRST_YEAR, 2201)
-_STARTS = tuple(date(year, 1, 1).toordinal() - _EPOCH_ORDINAL for year in _YEARS)
+_STARTS = tuple(date(year, 1, 1).toordinal() - EPOCH_ORDINAL for year in _YEARS)
 """The first day of each year."""
 # Day 0 of the epoch was a Thursday.
 _KINDS = tuple((start + 3) % 7 << 1 | isleap(year) for year, start in zip(_YEARS, _STARTS, strict=True))
@@ -58,7 +58,7 @@ class _Unit:
 
 
 def _year_of(day: int) -> int:
-    return date.fromordinal(day + _EPOCH_ORDINAL).year - _FIRST_YEAR
+    return date.fromordinal(day + EPOCH_ORDINAL).year - _FIRST_YEAR
 
 
 class LocalTimes:

@@ -7,7 +7,7 @@ from taskscheduler.domain import ids
 from taskscheduler.domain.cron import TZDATA_VERSION
 from taskscheduler.domain.evolve import evolve
 from taskscheduler.domain.messages import Context, Policy
-from taskscheduler.domain.schedule import Cron, Schedule
+from taskscheduler.domain.schedule import Schedule, zone_of
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant
 
@@ -71,7 +71,7 @@ class Draft:
 
 def tzdata_of(schedule: Schedule) -> str | None:
     """The version of the zone data that the instants of this schedule come from; None where none was needed."""
-    return TZDATA_VERSION if isinstance(schedule, Cron) else None
+    return None if zone_of(schedule) is None else TZDATA_VERSION
 
 
 def ended(task: Task) -> int:

@@ -1,19 +1,20 @@
-"""Schedules: which fire times a definition names. Cron is evaluated in `cron`, what bounds any of them in `bounds`."""
+"""Schedules: which fire times a definition names. Their forms are in `nominal`, what bounds any of them in `bounds`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from msgspec.structs import replace
 
 from taskscheduler.domain.bounds import Bounded, Bounds
-from taskscheduler.domain.cron import Cron as CompiledCron
-from taskscheduler.domain.cron import Fold, Gap, InvalidCron, compile_cron
+from taskscheduler.domain.cron import InvalidCron, compile_cron
 from taskscheduler.domain.cron_hash import is_hashed, resolve_hash
 from taskscheduler.domain.cron_parse import DayRule
 from taskscheduler.domain.ids import hash_of
-from taskscheduler.domain.values import Instant, Millis
+from taskscheduler.domain.local_steps import compile_steps
+from taskscheduler.domain.nominal import Local, Once, Steps
+from taskscheduler.domain.on_clock import Fold, Gap, OnClock
+from taskscheduler.domain.values import SECOND, Instant, Millis
 
 
 class OneTime(Bounds, frozen=True, gc=False, tag_field="type", tag="once", omit_defaults=True):
@@ -33,6 +34,35 @@ class Every(Bounds, frozen=True, gc=False, tag_field="type", tag="every", omit_d
     """Whether the user named the anchor; otherwise it begins at `start_at`, or one interval after creation."""
 
 
+class LocalEvery(Bounds, frozen=True, gc=False, tag_field="type", tag="local_every", omit_defaults=True):
+    """Fires by the clock of `timezone`, every so many days or months after `anchor`, of which one is not 0.
+
+    A day that a month lacks is its last one, and the day of the anchor again thereafter.
+    """
+
+    timezone: str
+    anchor: Instant
+    """A whole second."""
+    days: int = 0
+    months: int = 0
+    anchored: bool = False
+    """Whether the user named the anchor; otherwise it begins at `start_at`, or one interval after creation."""
+    gap: Gap | None = None
+    fold: Fold | None = None
+
+    def compiled(self) -> OnClock:
+        """What gives the fire times."""
+        return compile_steps(
+            self.anchor,
+            self.timezone,
+            days=self.days,
+            months=self.months,
+            first=1 if self.anchored or self.start_at is None else 0,
+            gap=self.gap,
+            fold=self.fold,
+        )
+
+
 class Cron(Bounds, frozen=True, gc=False, tag_field="type", tag="cron", omit_defaults=True):
     """Fires when the local time in `timezone` matches `cron`. None is what follows from the expression."""
 
@@ -44,12 +74,12 @@ class Cron(Bounds, frozen=True, gc=False, tag_field="type", tag="cron", omit_def
     resolved: str | None = None
     """`cron` with each `H` replaced by the values of the task, where there is an `H`."""
 
-    def compiled(self) -> CompiledCron:
+    def compiled(self) -> OnClock:
         """What gives the fire times; raises InvalidCron."""
         return compile_cron(self.resolved or self.cron, self.gap, self.fold, self.days)
 
 
-Schedule: TypeAlias = OneTime | Every | Cron
+Schedule: TypeAlias = OneTime | Every | LocalEvery | Cron
 
 
 def is_recurring(schedule: Schedule) -> bool:
@@ -78,59 +108,19 @@ def nominal_of(schedule: Schedule, fire: Instant) -> Instant:
     return times.nominal_of(fire) if isinstance(times, Bounded) else fire
 
 
-@dataclass(frozen=True, slots=True)
-class _Once:
-    at: Instant
-
-    def next_after(self, instant: Instant) -> Instant | None:
-        return self.at if self.at > instant else None
-
-    def prev_before(self, instant: Instant) -> Instant | None:
-        return self.at if self.at < instant else None
-
-    def count(self, start: Instant, end: Instant) -> int:
-        return int(start <= self.at < end)
+def zone_of(schedule: Schedule) -> str | None:
+    """The zone whose clock the schedule goes by; None where it goes by none."""
+    return None if isinstance(schedule, OneTime | Every) else schedule.timezone
 
 
-@dataclass(frozen=True, slots=True)
-class _Steps:
-    every: Millis
-    anchor: Instant
-
-    def next_after(self, instant: Instant) -> Instant | None:
-        return self.anchor + max(1, (instant - self.anchor) // self.every + 1) * self.every
-
-    def prev_before(self, instant: Instant) -> Instant | None:
-        k = (instant - self.anchor - 1) // self.every
-        return self.anchor + k * self.every if k >= 1 else None
-
-    def count(self, start: Instant, end: Instant) -> int:
-        return max(0, (end - self.anchor - 1) // self.every) - max(0, (start - self.anchor - 1) // self.every)
-
-
-@dataclass(frozen=True, slots=True)
-class _Local:
-    cron: CompiledCron
-    timezone: str
-
-    def next_after(self, instant: Instant) -> Instant | None:
-        return self.cron.next_after(instant, self.timezone)
-
-    def prev_before(self, instant: Instant) -> Instant | None:
-        return self.cron.prev_before(instant, self.timezone)
-
-    def count(self, start: Instant, end: Instant) -> int:
-        return self.cron.count(start, end, self.timezone)
-
-
-def _times(schedule: Schedule) -> Bounded | _Once | _Steps | _Local:
-    nominal: _Once | _Steps | _Local
+def _times(schedule: Schedule) -> Bounded | Once | Steps | Local:
+    nominal: Once | Steps | Local
     if isinstance(schedule, Every):
-        nominal = _Steps(schedule.every, schedule.anchor)
-    elif isinstance(schedule, Cron):
-        nominal = _Local(schedule.compiled(), schedule.timezone)
+        nominal = Steps(schedule.every, schedule.anchor)
+    elif isinstance(schedule, OneTime):
+        nominal = Once(schedule.at)
     else:
-        nominal = _Once(schedule.at)
+        nominal = Local(schedule.compiled(), schedule.timezone)
     if not schedule.jitter and schedule.start_at is None and schedule.end_at is None:
         return nominal
     return Bounded(nominal, schedule)
@@ -152,19 +142,31 @@ def resolve(schedule: Schedule, now: Instant, created_at: Instant, task_id: str)
     schedule = _filled_in(schedule, now, created_at, task_id)
     if schedule.jitter:
         schedule = replace(schedule, salt=hash_of(task_id) >> 1)  # what JSON and msgpack hold as a signed integer
-    if isinstance(schedule, Cron) and schedule.resolved is not None and not _ever(schedule, now):
-        raise NeverFires("cron", f"with the H of this task it is {schedule.resolved}, which never fires from now on")
-    bound = "start_at" if schedule.end_at is None else "end_at"
-    if getattr(schedule, bound) is not None and first_fire(schedule, now) is None:
-        raise NeverFires(bound, "never fires: no fire time from now on lies within start_at and end_at")
+    if not _ever(schedule, now):
+        raise _never(schedule)
     return schedule
 
 
-def _ever(schedule: Cron, now: Instant) -> bool:
+def _ever(schedule: Schedule, now: Instant) -> bool:
     try:
-        return schedule.compiled().next_after(now, schedule.timezone) is not None
+        return first_fire(schedule, now) is not None
     except InvalidCron:
         return False
+
+
+def _never(schedule: Schedule) -> NeverFires:
+    if schedule.end_at is not None or schedule.start_at is not None:
+        bound = "start_at" if schedule.end_at is None else "end_at"
+        return NeverFires(bound, "never fires: no fire time from now on lies within start_at and end_at")
+    match schedule:
+        case Cron(resolved=str(resolved)):
+            return NeverFires("cron", f"with the H of this task it is {resolved}, which never fires from now on")
+        case Cron():
+            return NeverFires("cron", "never fires from now on")
+        case LocalEvery():
+            return NeverFires("every", "never fires: the first fire time lies after the year 2199")
+        case _:
+            return NeverFires("", "never fires from now on")
 
 
 def _filled_in(schedule: Schedule, now: Instant, created_at: Instant, task_id: str) -> Schedule:
@@ -177,6 +179,10 @@ def _filled_in(schedule: Schedule, now: Instant, created_at: Instant, task_id: s
             return replace(schedule, at=now + (delay or 0))
         case Every(every=every, anchored=False, start_at=start_at):
             return replace(schedule, anchor=created_at if start_at is None else start_at - every)
+        case LocalEvery(anchored=False, start_at=start_at):
+            # Nothing may come before `start_at`, and the clock is read in whole seconds.
+            anchor = created_at // SECOND if start_at is None else -(-start_at // SECOND)
+            return replace(schedule, anchor=anchor * SECOND)
         case _:
             return schedule
 

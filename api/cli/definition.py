@@ -18,18 +18,22 @@ class ScheduleOptions:
 
     at: Annotated[str | None, Parameter(help="Once, at this instant: 2030-01-31T08:00:00Z.")] = None
     delay: Annotated[str | None, Parameter(help="Once, after this long: 90s, 1h30m, PT2H.")] = None
-    every: Annotated[str | None, Parameter(help="Again and again, this far apart.")] = None
-    anchor: Annotated[str | None, Parameter(help="With --every: an instant from which the steps are counted.")] = None
-    cron: Annotated[str | None, Parameter(help="By a cron expression of five to seven fields: '0 2 * * *'.")] = None
-    timezone: Annotated[str | None, Parameter(help="With --cron: the zone, such as Europe/Berlin (default UTC).")] = (
+    every: Annotated[str | None, Parameter(help="Again and again, this far apart: 15m; with --timezone also P1M.")] = (
         None
     )
+    anchor: Annotated[str | None, Parameter(help="With --every: an instant from which the steps are counted.")] = None
+    cron: Annotated[str | None, Parameter(help="By a cron expression of five to seven fields: '0 2 * * *'.")] = None
+    timezone: Annotated[
+        str | None,
+        Parameter(help="The zone by whose clock --cron goes (default UTC), or --every."),
+    ] = None
     gap: Annotated[
         Literal["skip", "shift"] | None,
-        Parameter(help="With --cron: what becomes of local times that a clock change skips."),
+        Parameter(help="With --timezone: what becomes of local times that a clock change skips."),
     ] = None
     fold: Annotated[
-        Literal["first", "last", "both"] | None, Parameter(help="With --cron: which of local times that come twice.")
+        Literal["first", "last", "both"] | None,
+        Parameter(help="With --timezone: which of times that come twice."),
     ] = None
     days: Annotated[
         Literal["and", "or"] | None, Parameter(help="With --cron: how day of month and day of week combine.")
@@ -64,20 +68,24 @@ class ScheduleOptions:
             raise UsageError(f"{' and '.join(given)} exclude each other: a task has one schedule")
         if self.anchor is not None and self.every is None:
             raise UsageError("--anchor goes with --every")
-        for name in ("timezone", "gap", "fold", "days"):
-            if getattr(self, name) is not None and self.cron is None:
-                raise UsageError(f"--{name} goes with --cron")
+        for name in ("timezone", "gap", "fold"):
+            if getattr(self, name) is not None and self.cron is None and self.every is None:
+                raise UsageError(f"--{name} goes with --cron or --every")
+        if self.days is not None and self.cron is None:
+            raise UsageError("--days goes with --cron")
         if self.at is not None:
             return {"at": instant(self.at, "--at")}
         if self.delay is not None:
             return {"delay": self.delay}
         if self.every is not None:
-            anchor = instant(self.anchor, "--anchor")
-            return {"every": self.every} if anchor is None else {"every": self.every, "anchor": anchor}
+            return _given({"every": self.every, "anchor": instant(self.anchor, "--anchor"), **self._clock()})
         if self.cron is not None:
-            dst = _given({"gap": self.gap, "fold": self.fold})
-            return _given({"cron": self.cron, "timezone": self.timezone, "dst": dst or None, "days": self.days})
+            return _given({"cron": self.cron, **self._clock(), "days": self.days})
         return None
+
+    def _clock(self) -> dict[str, Any]:
+        dst = _given({"gap": self.gap, "fold": self.fold})
+        return {"timezone": self.timezone, "dst": dst or None}
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:

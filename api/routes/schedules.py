@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from litestar import post
@@ -20,10 +20,9 @@ from taskscheduler.api.schedule_words import describe
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.preview import read_preview
 from taskscheduler.api.schemas.shapes import ref
-from taskscheduler.api.values import format_instant, format_local
+from taskscheduler.api.values import format_instant, format_local, offset_of
 from taskscheduler.domain.clock_notes import clock_note
-from taskscheduler.domain.cron import load_zone
-from taskscheduler.domain.schedule import Cron, NeverFires, OneTime, Schedule, next_after, nominal_of, resolve
+from taskscheduler.domain.schedule import Every, NeverFires, OneTime, Schedule, next_after, nominal_of, resolve, zone_of
 from taskscheduler.domain.values import Instant
 
 BREATH = 50
@@ -78,14 +77,11 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
 
 
 def _note(schedule: Schedule, since: Instant, fire: Instant) -> str | None:
-    if not isinstance(schedule, Cron):
+    if isinstance(schedule, OneTime | Every):
         return None
     return clock_note(schedule.compiled(), schedule.timezone, since, fire)
 
 
 def _local(schedule: Schedule, instant: Instant) -> str:
-    offset = timedelta(0)
-    if isinstance(schedule, Cron):
-        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=instant)
-        offset = moment.astimezone(load_zone(schedule.timezone)).utcoffset() or offset
-    return format_local(instant, offset)
+    zone = zone_of(schedule)
+    return format_local(instant, timedelta(0) if zone is None else offset_of(zone, instant))

@@ -17,6 +17,7 @@ ID: Schema = {"type": "string", "pattern": ID_PATTERN, "examples": ["nightly-rep
 INSTANT: Schema = {"type": "string", "format": "date-time", "examples": ["2030-01-31T08:00:00.000Z"]}
 # Not `format: duration`: that of RFC 3339 has no fractions of a second.
 DURATION_OUT: Schema = {"type": "string", "pattern": rf"^P(?=.)([0-9]+D)?({_TIME})?$", "examples": ["PT5M"]}
+STEPS_OUT: Schema = {"type": "string", "pattern": "^P[0-9]+[DMY]$", "examples": ["P1M"]}
 DURATION: Schema = {
     "anyOf": [
         {

@@ -9,8 +9,8 @@ import msgspec
 from taskscheduler.api.durations import LONGEST, format_duration
 from taskscheduler.api.schemas.fields import Fields
 from taskscheduler.api.schemas.policies import CATCH_UP_SCHEMA, RETRY_SCHEMA, read_catch_up, read_retry
-from taskscheduler.api.schemas.schedule import SCHEMA as SCHEDULE_SCHEMA
 from taskscheduler.api.schemas.schedule import read_schedule
+from taskscheduler.api.schemas.schedule_shape import SCHEMA as SCHEDULE_SCHEMA
 from taskscheduler.api.schemas.shapes import (
     ANY,
     DURATION,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import get_args
 
+from taskscheduler.api.schemas.local_forms import DAY_RULES, FOLDS, GAPS
 from taskscheduler.api.schemas.query import RUN_STATUSES, TASK_STATUSES
-from taskscheduler.api.schemas.schedule import DAY_RULES, FOLDS, GAPS
 from taskscheduler.api.schemas.shapes import (
     ANY,
     COUNT,
     DURATION_OUT,
     ID,
     INSTANT,
+    STEPS_OUT,
     TEXT,
     Schema,
     array,
@@ -70,6 +71,7 @@ _SCHEDULE: Schema = {
         response({"at": INSTANT}, _BOUNDS),
         response({"delay": DURATION_OUT}, _BOUNDS),
         response({"every": DURATION_OUT, "anchor": INSTANT}, _BOUNDS),
+        response({"every": STEPS_OUT, "timezone": TEXT}, {"anchor": INSTANT, "dst": _DST, **_BOUNDS}),
         response({"cron": TEXT, "timezone": TEXT}, {"dst": _DST, "days": words(*DAY_RULES), **_BOUNDS}),
         {"type": "null"},
     ],

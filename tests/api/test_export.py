@@ -14,6 +14,11 @@ from taskscheduler.client import Client
 
 FAR = "2099-01-01T00:00:00.000Z"
 
+FORMS: list[dict[str, Any]] = [
+    {"every": "P1M", "timezone": "Europe/Berlin", "anchor": "2020-01-31T08:00:00.000Z", "dst": {"gap": "skip"}},
+    {"every": "2w", "timezone": "Europe/Berlin", "start_at": FAR, "dst": {"fold": "last"}},
+    {"every": "P1Y", "timezone": "UTC"},
+]
 TASKS: list[dict[str, Any]] = [
     {
         "id": "everything",
@@ -50,6 +55,10 @@ TASKS: list[dict[str, Any]] = [
         "schedule": {"every": "P1D", "anchor": "2020-01-01T00:00:00.250Z"},
         "target": {"type": "queue", "queue": "q", "kind": "k"},
     },
+    *(
+        {"id": f"form-{number}", "name": "a form", "schedule": schedule, "target": {"type": "noop"}}
+        for number, schedule in enumerate(FORMS)
+    ),
     {"id": "at", "name": "at", "schedule": {"at": FAR}, "target": {"type": "noop"}, "payload": ["x"]},
     {"id": "delay", "name": "delay", "schedule": {"delay": "P30D"}, "target": {"type": "noop"}, "payload": 0},
 ]

@@ -69,6 +69,15 @@ async def preview(api: httpx.AsyncClient, **schedule: Any) -> dict[str, Any]:
             {"every": "15m", "anchor": "2030-01-01T00:00:00Z"},
             "Every 15 minutes, counted from 00:00:00 UTC on 2030-01-01.",
         ),
+        ({"every": "P1D", "timezone": "Asia/Tokyo"}, "Every day, counted from when the task is made, in Asia/Tokyo."),
+        (
+            {"every": "P3M", "timezone": "Asia/Tokyo", "anchor": "2030-01-31T00:00:30Z"},
+            "Every 3 months, counted from 09:00:30 on 2030-01-31, in Asia/Tokyo.",
+        ),
+        (
+            {"every": "P2Y", "timezone": "UTC", "start_at": "2030-02-01T00:00:00Z"},
+            "Every 2 years, in UTC, from 00:00:00 UTC on 2030-02-01.",
+        ),
         ({"every": "1h", "start_at": "2030-02-01T00:00:00Z"}, "Every hour, from 00:00:00 UTC on 2030-02-01."),
         (
             {"cron": "@hourly", "end_at": "2030-02-01T00:00:00Z", "max_runs": 3, "jitter": "1m"},

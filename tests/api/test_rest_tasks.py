@@ -103,6 +103,21 @@ SCHEDULES: list[tuple[Any, Any, str]] = [
         {"cron": "0 0 12 ? 1 MON#1 2031", "timezone": "Asia/Tokyo"},
         "2031-01-06T03:00:00.000Z",
     ),
+    (
+        {"every": "1w", "timezone": "Europe/Berlin"},
+        {"every": "P7D", "anchor": "2030-01-01T00:00:00.000Z", "timezone": "Europe/Berlin"},
+        "2030-01-08T00:00:00.000Z",
+    ),
+    (
+        {"every": "P1Y6M", "timezone": "UTC", "anchor": "2028-08-31T12:00:00Z", "dst": {"gap": "skip"}},
+        {"every": "P18M", "anchor": "2028-08-31T12:00:00.000Z", "timezone": "UTC", "dst": {"gap": "skip"}},
+        "2030-02-28T12:00:00.000Z",
+    ),
+    (
+        {"every": "P1Y", "timezone": "UTC", "start_at": "2030-02-28T12:00:00.001Z"},
+        {"every": "P1Y", "timezone": "UTC", "start_at": "2030-02-28T12:00:00.001Z"},
+        "2030-02-28T12:00:01.000Z",
+    ),
     ({"at": "2030-01-01T02:00:00+01:00"}, {"at": "2030-01-01T01:00:00.000Z"}, "2030-01-01T01:00:00.000Z"),
 ]
 
@@ -146,6 +161,13 @@ async def test_an_h_that_never_fires_is_refused(api: httpx.AsyncClient, expressi
         [error] = response.json()["errors"]
         assert error["pointer"] == "/schedule/cron"
         assert "never fires" in error["detail"]
+
+
+async def test_an_interval_that_outlasts_the_calendar_is_refused(api: httpx.AsyncClient) -> None:
+    late = {"every": "P100Y", "timezone": "UTC", "anchor": "2150-01-01T00:00:00Z"}
+    response = await api.post("/api/tasks", json={"name": "t", "schedule": late, "target": {"type": "noop"}})
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json()["errors"]] == ["/schedule/every"]
 
 
 async def test_bounds_come_back_as_given_and_hold(api: httpx.AsyncClient) -> None:

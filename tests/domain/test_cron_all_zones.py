@@ -23,9 +23,10 @@ import pytest
 from croniter import croniter
 from cronsim import CronSim
 
-from taskscheduler.domain.cron import Cron, Fold, Gap, InvalidCron, compile_cron, load_zone
+from taskscheduler.domain.cron import InvalidCron, compile_cron, load_zone
 from taskscheduler.domain.cron_hash import resolve_hash
 from taskscheduler.domain.cron_parse import Fields, parse
+from taskscheduler.domain.on_clock import Fold, Gap, OnClock
 from taskscheduler.domain.zones import offsets
 
 SEED = 2037
@@ -107,7 +108,7 @@ def is_match(fields: Fields, local: datetime) -> bool:
     return in_day and is_day(fields, local.date())
 
 
-def check_fire(cron: Cron, fields: Fields, info: zoneinfo.ZoneInfo, fire: int) -> None:
+def check_fire(cron: OnClock, fields: Fields, info: zoneinfo.ZoneInfo, fire: int) -> None:
     """That a fire time (epoch seconds) is a matching local time, or stands for some that a gap swallowed."""
     local = datetime.fromtimestamp(fire, info).replace(tzinfo=None)
     comings = {int(local.replace(tzinfo=info, fold=fold).timestamp()) for fold in (0, 1)}
@@ -122,7 +123,7 @@ def check_fire(cron: Cron, fields: Fields, info: zoneinfo.ZoneInfo, fire: int) -
     assert any(is_match(fields, before + timedelta(minutes=minute)) for minute in range(minutes))
 
 
-def compiled(expression: str, seed: str, gap: Gap | None, fold: Fold | None) -> tuple[Cron, Fields] | None:
+def compiled(expression: str, seed: str, gap: Gap | None, fold: Fold | None) -> tuple[OnClock, Fields] | None:
     text = resolve_hash(expression, seed)
     try:
         return compile_cron(text, gap, fold), parse(text)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from taskscheduler.domain.cron import Cron, Fold, Gap, InvalidCron, compile_cron
+from taskscheduler.domain.cron import InvalidCron, compile_cron
+from taskscheduler.domain.on_clock import Fold, Gap, OnClock
 
 YEAR_2200 = 7_258_118_400_000
 DAY = 86_400_000
@@ -47,7 +48,7 @@ FOLDS: st.SearchStrategy[Fold | None] = st.sampled_from([None, "first", "last", 
 INSTANTS = st.integers(-DAY, YEAR_2200 + DAY)
 
 
-def compiled(expression: str, gap: Gap | None = None, fold: Fold | None = None) -> Cron:
+def compiled(expression: str, gap: Gap | None = None, fold: Fold | None = None) -> OnClock:
     try:
         return compile_cron(expression, gap, fold)
     except InvalidCron as refusal:
