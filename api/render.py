@@ -13,7 +13,7 @@ from taskscheduler.api.values import format_instant
 from taskscheduler.domain.definition import CatchUp, Definition, HttpTarget, NoopTarget, QueueTarget, Target
 from taskscheduler.domain.events import Pending
 from taskscheduler.domain.retry import Retry
-from taskscheduler.domain.schedule import Cron, Every, LocalEvery, OneTime, Schedule
+from taskscheduler.domain.schedule import Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
 from taskscheduler.domain.state import Counts
 from taskscheduler.domain.values import Instant, Json, Millis
 from taskscheduler.projections.events import DecisionView
@@ -133,6 +133,8 @@ def _form(schedule: Schedule) -> dict[str, Any]:
             begins = schedule.anchored or schedule.start_at is None
             named = {"anchor": format_instant(schedule.anchor)} if begins else {}
             return {"every": format_steps(days, months), **named, "timezone": zone, **_dst(schedule)}
+        case Recurrence(rrule=rule, timezone=zone, dtstart=start):
+            return {"rrule": rule, "timezone": zone, "dtstart": start, **_dst(schedule)}
         case Cron():
             return _cron(schedule)
         case _:
@@ -147,7 +149,7 @@ def _cron(schedule: Cron) -> dict[str, Any]:
     return shown
 
 
-def _dst(schedule: LocalEvery | Cron) -> dict[str, Any]:
+def _dst(schedule: LocalEvery | Recurrence | Cron) -> dict[str, Any]:
     dst = {"gap": schedule.gap, "fold": schedule.fold}
     given = {name: choice for name, choice in dst.items() if choice is not None}
     return {"dst": given} if given else {}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 from taskscheduler.domain.cron import InvalidCron
-from taskscheduler.domain.cron_match import MONTH_LENGTHS
 from taskscheduler.domain.cron_parse import Fields, parse
-from taskscheduler.domain.schedule import Cron, LocalEvery, Schedule
+from taskscheduler.domain.local_days import MONTH_LENGTHS
+from taskscheduler.domain.rrule_parse import parse_rule
+from taskscheduler.domain.schedule import Cron, LocalEvery, Recurrence, Schedule
 from taskscheduler.domain.values import DAY, SECOND, Instant
 from taskscheduler.domain.zones import offsets
 
@@ -46,6 +47,8 @@ def warnings(schedule: Schedule, now: Instant) -> list[str]:
     if isinstance(schedule, LocalEvery):
         said = schedule.gap is not None or schedule.fold is not None
         return [] if said or not schedule.anchored else list(_in_a_gap(schedule, now))
+    if isinstance(schedule, Recurrence):
+        return list(_of_rule(schedule, now))
     if not isinstance(schedule, Cron):
         return []
     try:
@@ -53,7 +56,11 @@ def warnings(schedule: Schedule, now: Instant) -> list[str]:
     except InvalidCron:
         return []  # what is filled in for each task, such as H, is nobody's mistake
     texts = _texts(schedule.cron)
-    found = [*_every_one(fields, texts), *_uneven(texts, schedule.timezone), *_missing_days(fields, texts)]
+    found = [
+        *_every_one(fields, texts),
+        *_uneven(texts, schedule.timezone),
+        *_missing_days(_days(texts), fields.months),
+    ]
     if (fields.seconds, fields.minutes, fields.hours) == ((0,), (0,), (0,)) and not schedule.jitter:
         found.append(
             "Midnight is when everybody's tasks run, so everything they need is busiest then. "
@@ -113,10 +120,33 @@ def _uneven(texts: Mapping[str, str], zone: str) -> Iterator[str]:
         )
 
 
-def _missing_days(fields: Fields, texts: Mapping[str, str]) -> Iterator[str]:
-    for text in texts.get("day of month", "").split(","):
-        day = int(text) if text.isdecimal() else 0
-        short = [month for month in fields.months if MONTH_LENGTHS[month - 1] < day]
+def _days(texts: Mapping[str, str]) -> list[int]:
+    return [int(text) for text in texts.get("day of month", "").split(",") if text.isdecimal()]
+
+
+def _of_rule(schedule: Recurrence, now: Instant) -> Iterator[str]:
+    rule, start = parse_rule(schedule.rrule), datetime.fromisoformat(schedule.dtstart)
+    by_date = rule.by_week or rule.by_year_day or rule.by_month_day or rule.by_day
+    days = rule.by_month_day if rule.freq in ("MONTHLY", "YEARLY") else ()
+    months = rule.by_month
+    if rule.freq in ("MONTHLY", "YEARLY") and not by_date:
+        days = (start.day,)
+        if rule.freq == "YEARLY" and not months:
+            months = (start.month,)
+    yield from _missing_days(days, months or range(1, 13))
+    local = (start.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+    if not schedule.compiled().times.count(local, local + 1):
+        yield (
+            f"It does not fire at its dtstart, {schedule.dtstart}, since the rule does not name that time. Calendars "
+            "show an event there all the same."
+        )
+    if rule.names_time_of_day and schedule.gap is None and schedule.fold is None:
+        yield from _in_a_gap(schedule, now)
+
+
+def _missing_days(days: Iterable[int], months: Iterable[int]) -> Iterator[str]:
+    for day in days:
+        short = [month for month in months if MONTH_LENGTHS[month - 1] < day]
         if not short:
             continue
         names = [_MONTHS[month - 1] for month in short]
@@ -128,7 +158,7 @@ def _missing_days(fields: Fields, texts: Mapping[str, str]) -> Iterator[str]:
         )
 
 
-def _in_a_gap(schedule: Cron | LocalEvery, now: Instant) -> Iterator[str]:
+def _in_a_gap(schedule: Cron | LocalEvery | Recurrence, now: Instant) -> Iterator[str]:
     """The next clock change that takes a fire time away. By default it fires when the gap ends."""
     times = schedule.compiled().times
     for begin, end in _gaps(schedule.timezone, now // DAY):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import assert_never
 
 from cron_descriptor import ExpressionDescriptor, Options
 
+from taskscheduler.api.rrule_words import describe_rule
 from taskscheduler.api.values import format_instant, format_local, offset_of
 from taskscheduler.domain.cron_parse import DayRule, parse
-from taskscheduler.domain.schedule import Cron, Every, LocalEvery, OneTime, Schedule
+from taskscheduler.domain.rrule_parse import parse_rule
+from taskscheduler.domain.schedule import Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND, Millis
 
 _OPTIONS = Options(use_24hour_time_format=True, locale_code="en_US")
@@ -55,6 +58,8 @@ def _form(schedule: Schedule) -> str:
             return f"Every {_steps(schedule)}, counted from when the task is made, in {zone}"
         case LocalEvery(timezone=zone):
             return f"Every {_steps(schedule)}, in {zone}"
+        case Recurrence(rrule=rule, dtstart=start, timezone=zone):
+            return f"{describe_rule(parse_rule(rule), datetime.fromisoformat(start))}, in {zone}"
         case Cron():
             return f"{_cron(schedule.cron, schedule.days)}, in {schedule.timezone}"
         case _:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from taskscheduler.domain.cron_match import DAY
+from taskscheduler.domain.local_days import DAY
 from taskscheduler.domain.on_clock import OnClock, Times
 from taskscheduler.domain.values import Instant
 from taskscheduler.domain.zones import Zone, offsets

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 from taskscheduler.domain.cron_field import InvalidCron
-from taskscheduler.domain.cron_match import LEAP_MONTH_LENGTHS, LocalTimes
+from taskscheduler.domain.cron_match import LocalTimes
 from taskscheduler.domain.cron_parse import MAX_EXPRESSION, DayRule, Fields, parse
+from taskscheduler.domain.local_days import LEAP_MONTH_LENGTHS
 from taskscheduler.domain.on_clock import Fold, Gap, OnClock
 from taskscheduler.domain.zones import TZDATA_VERSION, InvalidZone, load_zone
 

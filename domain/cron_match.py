@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from calendar import isleap
 from dataclasses import dataclass
-from datetime import date
 from functools import lru_cache
 
 from taskscheduler.domain.cron_days import month_mask
 from taskscheduler.domain.cron_parse import Fields
+from taskscheduler.domain.local_days import (
+    DAY,
+    END_DAY,
+    FIRST_DAY,
+    FIRST_YEAR,
+    LEAP_MONTH_LENGTHS,
+    MONTH_LENGTHS,
+    NEVER_AFTER,
+    NEVER_BEFORE,
+    STARTS,
+    YEARS,
+    DaySet,
+)
 
-DAY = 86_400
-EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
-
-FIRST_DAY = -2
-"""Days are searched from here, two before the epoch, so that every zone's 1970 is covered."""
-END_DAY = date(2200, 1, 3).toordinal() - EPOCH_ORDINAL
-NEVER_BEFORE = FIRST_DAY * DAY - 1
-NEVER_AFTER = END_DAY * DAY
-
-_FIRST_YEAR = 1969
-_YEARS = range(_FIRST_YEAR, 2201)
-_STARTS = tuple(date(year, 1, 1).toordinal() - EPOCH_ORDINAL for year in _YEARS)
-"""The first day of each year."""
 # Day 0 of the epoch was a Thursday.
-_KINDS = tuple((start + 3) % 7 << 1 | isleap(year) for year, start in zip(_YEARS, _STARTS, strict=True))
+_KINDS = tuple((start + 3) % 7 << 1 | isleap(year) for year, start in zip(YEARS, STARTS, strict=True))
 """Years with the same number have the same calendar: the weekday of 1 January, from Monday 0, twice, plus 1 if leap."""
-MONTH_LENGTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-LEAP_MONTH_LENGTHS = (31, 29, *MONTH_LENGTHS[2:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +54,11 @@ class _Unit:
         return cls(values[0], values[-1], size, tuple(after), (*before, -1), tuple(rank))
 
 
-def _year_of(day: int) -> int:
-    return date.fromordinal(day + EPOCH_ORDINAL).year - _FIRST_YEAR
-
-
-class LocalTimes:
+class LocalTimes(DaySet):
     """The matching local times, to be searched in both directions and counted."""
 
     __slots__ = (
         "_by_kind",
-        "_every_day",
         "_fields",
         "_first",
         "_hours",
@@ -93,7 +85,7 @@ class LocalTimes:
 
     def ever(self) -> bool:
         """Whether any date matches."""
-        return self._every_day or any(self._year(number) for number in range(len(_YEARS)))
+        return self._every_day or any(self._year(number) for number in range(len(YEARS)))
 
     def next_from(self, local: int) -> int:
         """The first match at or after `local`; NEVER_AFTER when there is none before the year 2200."""
@@ -167,48 +159,9 @@ class LocalTimes:
                 total += seconds[second]
         return total
 
-    def _count_days(self, first: int, end: int) -> int:
-        if self._every_day or first >= end:
-            return max(0, end - first)
-        number, last = _year_of(first), _year_of(end)
-        total = -(self._year(number) & (1 << first - _STARTS[number]) - 1).bit_count()
-        while number < last:
-            total += self._year(number).bit_count()
-            number += 1
-        return total + (self._year(last) & (1 << end - _STARTS[last]) - 1).bit_count()
-
-    def _next_day(self, day: int) -> int:
-        """The first matching day at or after `day`, or END_DAY."""
-        if self._every_day or day >= END_DAY:
-            return min(day, END_DAY)
-        number = _year_of(day)
-        left = self._year(number) >> day - _STARTS[number]
-        if left & 1:
-            return day
-        while not left:
-            number += 1
-            if number == len(_YEARS):
-                return END_DAY
-            day = _STARTS[number]
-            left = self._year(number)
-        return min(day + (left & -left).bit_length() - 1, END_DAY)
-
-    def _prev_day(self, day: int) -> int:
-        """The last matching day at or before `day`, or one before FIRST_DAY."""
-        if self._every_day or day < FIRST_DAY:
-            return max(day, FIRST_DAY - 1)
-        number = _year_of(day)
-        left = self._year(number) & (2 << day - _STARTS[number]) - 1
-        while not left:
-            number -= 1
-            if number < 0:
-                return FIRST_DAY - 1
-            left = self._year(number)
-        return max(_STARTS[number] + left.bit_length() - 1, FIRST_DAY - 1)
-
     def _year(self, number: int) -> int:
-        """The matching days of a year counted from _FIRST_YEAR, 1 January being bit 0."""
-        if self._years is not None and number + _FIRST_YEAR not in self._years:
+        """The matching days of a year counted from FIRST_YEAR, 1 January being bit 0."""
+        if self._years is not None and number + FIRST_YEAR not in self._years:
             return 0
         kind = _KINDS[number]
         mask = self._by_kind.get(kind)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from taskscheduler.domain.cron_match import DAY, EPOCH_ORDINAL, NEVER_AFTER, NEVER_BEFORE
+from taskscheduler.domain.local_days import DAY, EPOCH_ORDINAL, NEVER_AFTER, NEVER_BEFORE, month_of
 from taskscheduler.domain.on_clock import Fold, Gap, OnClock
 from taskscheduler.domain.values import Instant
 from taskscheduler.domain.zones import offsets
@@ -60,22 +60,17 @@ class MonthSteps:
 
     def _rank(self, local: int) -> int:
         """The smallest k of those that are not before `local`."""
-        k = max(self.first, (_month_of(local) - _month_of(self.anchor)) // self.months)
+        k = max(self.first, (month_of(local) - month_of(self.anchor)) // self.months)
         return k if self._at(k) >= local else k + 1
 
     def _at(self, k: int) -> int:
-        month = _month_of(self.anchor) + k * self.months
+        month = month_of(self.anchor) + k * self.months
         if month > _LAST_MONTH:
             return NEVER_AFTER
         year, number = divmod(month, 12)
         day = date.fromordinal(self.anchor // DAY + EPOCH_ORDINAL).day
         reached = date(year, number + 1, min(day, monthrange(year, number + 1)[1]))
         return (reached.toordinal() - EPOCH_ORDINAL) * DAY + self.anchor % DAY
-
-
-def _month_of(local: int) -> int:
-    day = date.fromordinal(local // DAY + EPOCH_ORDINAL)
-    return day.year * 12 + day.month - 1
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-from taskscheduler.domain.cron_match import DAY
+from taskscheduler.domain.local_days import DAY
 from taskscheduler.domain.zones import Segment, offsets
 
 Gap: TypeAlias = Literal["skip", "shift"]

@@ -14,6 +14,8 @@ from taskscheduler.domain.ids import hash_of
 from taskscheduler.domain.local_steps import compile_steps
 from taskscheduler.domain.nominal import Local, Once, Steps
 from taskscheduler.domain.on_clock import Fold, Gap, OnClock
+from taskscheduler.domain.rrule import compile_rule
+from taskscheduler.domain.rrule_parse import InvalidRule
 from taskscheduler.domain.values import SECOND, Instant, Millis
 
 
@@ -79,7 +81,21 @@ class Cron(Bounds, frozen=True, gc=False, tag_field="type", tag="cron", omit_def
         return compile_cron(self.resolved or self.cron, self.gap, self.fold, self.days)
 
 
-Schedule: TypeAlias = OneTime | Every | LocalEvery | Cron
+class Recurrence(Bounds, frozen=True, gc=False, tag_field="type", tag="rrule", omit_defaults=True):
+    """Fires by a recurrence rule of RFC 5545, from the local time `dtstart` on, written as `2030-01-31T09:00:00`."""
+
+    rrule: str
+    timezone: str
+    dtstart: str
+    gap: Gap | None = None
+    fold: Fold | None = None
+
+    def compiled(self) -> OnClock:
+        """What gives the fire times; raises InvalidRule."""
+        return compile_rule(self.rrule, self.dtstart, self.timezone, self.gap, self.fold)
+
+
+Schedule: TypeAlias = OneTime | Every | LocalEvery | Cron | Recurrence
 
 
 def is_recurring(schedule: Schedule) -> bool:
@@ -150,7 +166,7 @@ def resolve(schedule: Schedule, now: Instant, created_at: Instant, task_id: str)
 def _ever(schedule: Schedule, now: Instant) -> bool:
     try:
         return first_fire(schedule, now) is not None
-    except InvalidCron:
+    except (InvalidCron, InvalidRule):
         return False
 
 
@@ -163,6 +179,8 @@ def _never(schedule: Schedule) -> NeverFires:
             return NeverFires("cron", f"with the H of this task it is {resolved}, which never fires from now on")
         case Cron():
             return NeverFires("cron", "never fires from now on")
+        case Recurrence():
+            return NeverFires("rrule", "never fires from now on")
         case LocalEvery():
             return NeverFires("every", "never fires: the first fire time lies after the year 2199")
         case _:

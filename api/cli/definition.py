@@ -23,6 +23,12 @@ class ScheduleOptions:
     )
     anchor: Annotated[str | None, Parameter(help="With --every: an instant from which the steps are counted.")] = None
     cron: Annotated[str | None, Parameter(help="By a cron expression of five to seven fields: '0 2 * * *'.")] = None
+    rrule: Annotated[
+        str | None, Parameter(help="By a recurrence rule of RFC 5545: 'FREQ=WEEKLY;INTERVAL=2;BYDAY=TU'.")
+    ] = None
+    dtstart: Annotated[
+        str | None, Parameter(help="With --rrule: the local time at which it begins, such as 2030-01-31T09:00:00.")
+    ] = None
     timezone: Annotated[
         str | None,
         Parameter(help="The zone by whose clock --cron goes (default UTC), or --every."),
@@ -57,20 +63,24 @@ class ScheduleOptions:
         form = self._form()
         if form is None and bounds:
             names = [f"--{name.replace('_', '-')}" for name in bounds]
-            raise UsageError(f"{' and '.join(names)} bound a schedule: say --at, --delay, --every or --cron too")
+            raise UsageError(
+                f"{' and '.join(names)} bound a schedule: say --at, --delay, --every, --cron or --rrule too"
+            )
         return None if form is None else {**form, **bounds}
 
     def _form(self) -> dict[str, Any] | None:
         """The schedule without bounds, or None when no option says anything. Raises UsageError."""
-        kinds = {"at": self.at, "delay": self.delay, "every": self.every, "cron": self.cron}
+        kinds = {"at": self.at, "delay": self.delay, "every": self.every, "cron": self.cron, "rrule": self.rrule}
         given = [f"--{kind}" for kind, value in kinds.items() if value is not None]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} exclude each other: a task has one schedule")
         if self.anchor is not None and self.every is None:
             raise UsageError("--anchor goes with --every")
         for name in ("timezone", "gap", "fold"):
-            if getattr(self, name) is not None and self.cron is None and self.every is None:
-                raise UsageError(f"--{name} goes with --cron or --every")
+            if getattr(self, name) is not None and self.cron is None and self.every is None and self.rrule is None:
+                raise UsageError(f"--{name} goes with --cron, --every or --rrule")
+        if self.dtstart is not None and self.rrule is None:
+            raise UsageError("--dtstart goes with --rrule")
         if self.days is not None and self.cron is None:
             raise UsageError("--days goes with --cron")
         if self.at is not None:
@@ -81,6 +91,8 @@ class ScheduleOptions:
             return _given({"every": self.every, "anchor": instant(self.anchor, "--anchor"), **self._clock()})
         if self.cron is not None:
             return _given({"cron": self.cron, **self._clock(), "days": self.days})
+        if self.rrule is not None:
+            return _given({"rrule": self.rrule, **self._clock(), "dtstart": self.dtstart})
         return None
 
     def _clock(self) -> dict[str, Any]:

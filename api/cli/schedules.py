@@ -25,7 +25,7 @@ def preview(
     """Show when a schedule would fire: `schedule preview --cron '0 2 * * *' --timezone Europe/Berlin`."""
     schedule = options.schedule()
     if schedule is None:
-        raise UsageError("say which schedule: --cron, --every, --delay or --at")
+        raise UsageError("say which schedule: --cron, --rrule, --every, --delay or --at")
     with common.client() as client:
         begin, end = instant(after, "--after"), instant(until, "--until")
         found = client.preview(schedule, count, after=begin, until=end, task_id=task_id)

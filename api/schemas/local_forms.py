@@ -29,7 +29,7 @@ DAY_RULES: tuple[DayRule, ...] = get_args(DayRule)
 
 def read_local_every(fields: Fields) -> LocalEvery | None:
     """An interval with a timezone; None where something is wrong with it."""
-    zone, (gap, fold) = fields.text("timezone", 1, 64) or "UTC", _read_dst(fields)
+    zone, (gap, fold) = fields.text("timezone", 1, 64) or "UTC", read_dst(fields)
     good = is_zone(fields, "timezone", zone)
     anchor = fields.instant("anchor")
     if anchor is not None and anchor % SECOND:
@@ -50,7 +50,7 @@ def read_cron(fields: Fields, now: Instant) -> Cron | Every | None:
     expression = fields.text("cron", 1, MAX_EXPRESSION, required=True)
     if expression is not None and (every := _EVERY.fullmatch(expression)):
         return _read_interval(fields, every[1] or "")
-    zone, (gap, fold) = fields.text("timezone", 1, 64), _read_dst(fields)
+    zone, (gap, fold) = fields.text("timezone", 1, 64), read_dst(fields)
     days = fields.word("days", DAY_RULES)
     if expression is None:
         return None
@@ -83,7 +83,8 @@ def is_zone(fields: Fields, field: str, zone: str) -> bool:
     return True
 
 
-def _read_dst(fields: Fields) -> tuple[Gap | None, Fold | None]:
+def read_dst(fields: Fields) -> tuple[Gap | None, Fold | None]:
+    """What becomes of local times that a clock change skips, and of those that it repeats."""
     dst = fields.object("dst")
     if dst is None:
         return None, None

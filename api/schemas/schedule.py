@@ -9,6 +9,7 @@ from taskscheduler.api.durations import LONGEST, has_no_length
 from taskscheduler.api.problems import FieldError
 from taskscheduler.api.schemas.fields import Fields
 from taskscheduler.api.schemas.local_forms import CLOCK, CRON_ONLY, SHORTEST_INTERVAL, read_cron, read_local_every
+from taskscheduler.api.schemas.recurrence import read_rrule
 from taskscheduler.domain.schedule import Every, OneTime, Schedule
 from taskscheduler.domain.values import HOUR, Instant, Millis
 
@@ -16,7 +17,7 @@ MOST_RUNS = 1_000_000_000
 LATEST_PAST: Millis = HOUR
 """An `at` that lies further back is taken for a mistake."""
 
-_FORMS = ("at", "delay", "every", "cron")
+_FORMS = ("at", "delay", "every", "cron", "rrule")
 _BOUNDS = ("start_at", "end_at", "max_runs", "jitter")
 _NOT_YET = ("any", "except")
 
@@ -34,7 +35,7 @@ def read_schedule(fields: Fields | None, now: Instant) -> Schedule:
     if len(given) != 1:
         if given or not later:
             fields.errors.add(fields.pointer, f"must hold one of {', '.join(_FORMS)}")
-        for name in (*given, "anchor", *CRON_ONLY, *_BOUNDS):
+        for name in (*given, "anchor", "dtstart", *CRON_ONLY, *_BOUNDS):
             fields.take(name)
     elif given == ["at"]:
         schedule = _read_at(fields, now)
@@ -43,11 +44,14 @@ def read_schedule(fields: Fields | None, now: Instant) -> Schedule:
         schedule = OneTime(at=0, kind="delay", delay=fields.duration("delay", 0, LONGEST, 0))
     elif given == ["every"]:
         schedule = _read_every(fields)
-    else:
+    elif given == ["cron"]:
         schedule = read_cron(fields, now) or NOW
+    else:
+        schedule = read_rrule(fields, now) or NOW
     fields.only("anchor", ["every"])
+    fields.only("dtstart", ["rrule"])
     for name in CLOCK:
-        fields.only(name, ["cron", "every"])
+        fields.only(name, ["cron", "every", "rrule"])
     fields.only("days", ["cron"])
     if len(given) == 1:
         schedule = _bounded(fields, schedule, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taskscheduler.api.durations import LONGEST
 from taskscheduler.api.schemas.local_forms import DAY_RULES, FOLDS, GAPS
+from taskscheduler.api.schemas.recurrence import LONGEST_RULE
 from taskscheduler.api.schemas.schedule import MOST_RUNS
 from taskscheduler.api.schemas.shapes import DURATION, INSTANT, Schema, request, text, whole, words
 from taskscheduler.domain.cron import MAX_EXPRESSION
@@ -80,12 +81,33 @@ SCHEMA: Schema = {
             description="`@every 90s` is taken as an interval, a prefix `CRON_TZ=` as `timezone`, and `H` stands for "
             "values that follow from the task's id.",
         ),
+        request(
+            {"rrule": text(1, LONGEST_RULE, examples=["FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1"])},
+            {
+                "dtstart": text(
+                    1,
+                    40,
+                    description="The local time at which it begins, without offset. Needed unless rrule names it.",
+                    examples=["2030-01-31T09:00:00"],
+                ),
+                "timezone": _ZONE,
+                "dst": _DST,
+                **_BOUND_SCHEMAS,
+            },
+            title="By a recurrence rule",
+            description="RFC 5545: a rule alone, or with RRULE: before it and a line DTSTART as in a calendar.",
+        ),
     ],
     "examples": [
         {"cron": "0 2 * * *", "timezone": "Europe/Berlin"},
         {"cron": "30 2 LW * *", "timezone": "Europe/Berlin", "dst": {"gap": "skip", "fold": "last"}},
         {"every": "15m"},
         {"every": "P1M", "timezone": "Europe/Berlin", "anchor": "2030-01-31T08:00:00Z"},
+        {
+            "rrule": "FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1",
+            "timezone": "Europe/Berlin",
+            "dtstart": "2030-01-31T09:00:00",
+        },
         {"at": "2030-01-31T08:00:00Z"},
         {"delay": "30s"},
     ],

@@ -72,6 +72,7 @@ _SCHEDULE: Schema = {
         response({"delay": DURATION_OUT}, _BOUNDS),
         response({"every": DURATION_OUT, "anchor": INSTANT}, _BOUNDS),
         response({"every": STEPS_OUT, "timezone": TEXT}, {"anchor": INSTANT, "dst": _DST, **_BOUNDS}),
+        response({"rrule": TEXT, "timezone": TEXT, "dtstart": TEXT}, {"dst": _DST, **_BOUNDS}),
         response({"cron": TEXT, "timezone": TEXT}, {"dst": _DST, "days": words(*DAY_RULES), **_BOUNDS}),
         {"type": "null"},
     ],

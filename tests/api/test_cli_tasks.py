@@ -213,4 +213,19 @@ def test_preview_shows_fire_times(stub: StubServer, cli: Run) -> None:
     assert cli("schedule", "preview", "--cron", "0 H 13 * FRI", *chosen)[0] == 0
     schedule = {"cron": "0 H 13 * FRI", "dst": {"gap": "skip", "fold": "last"}, "days": "and"}
     assert stub.bodies("POST /api/schedules/preview")[-1] == {"schedule": schedule, "count": 10, "task_id": "t1"}
+    rule = ("--rrule", "FREQ=DAILY", "--dtstart", "2030-01-31T09:00:00", "--timezone", "UTC", "--fold", "last")
+    assert cli("schedule", "preview", *rule)[0] == 0
+    assert stub.bodies("POST /api/schedules/preview")[-1]["schedule"] == {
+        "rrule": "FREQ=DAILY",
+        "timezone": "UTC",
+        "dst": {"fold": "last"},
+        "dtstart": "2030-01-31T09:00:00",
+    }
+    monthly = ("--every", "P1M", "--timezone", "UTC", "--gap", "skip")
+    assert cli("schedule", "preview", *monthly)[0] == 0
+    assert stub.bodies("POST /api/schedules/preview")[-1]["schedule"] == {
+        "every": "P1M",
+        "timezone": "UTC",
+        "dst": {"gap": "skip"},
+    }
     assert "02:00:00+01:00" in cli("schedule", "preview", "--every", "1h", "-o", "table")[1]

@@ -18,6 +18,7 @@ FORMS: list[dict[str, Any]] = [
     {"every": "P1M", "timezone": "Europe/Berlin", "anchor": "2020-01-31T08:00:00.000Z", "dst": {"gap": "skip"}},
     {"every": "2w", "timezone": "Europe/Berlin", "start_at": FAR, "dst": {"fold": "last"}},
     {"every": "P1Y", "timezone": "UTC"},
+    {"rrule": "FREQ=MONTHLY;BYDAY=MO,FR;BYSETPOS=-1", "dtstart": "2020-01-31T08:00:00", "timezone": "Asia/Tokyo"},
 ]
 TASKS: list[dict[str, Any]] = [
     {

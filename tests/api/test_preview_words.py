@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from taskscheduler.api.schedule_warnings import warnings
 from taskscheduler.api.schedule_words import describe
-from taskscheduler.domain.schedule import Cron, next_after
+from taskscheduler.domain.schedule import Cron, Recurrence, next_after
 
 NOW = 1_893_456_000_000
 """2030-01-01T00:00:00Z, a Tuesday."""
@@ -78,6 +78,26 @@ async def preview(api: httpx.AsyncClient, **schedule: Any) -> dict[str, Any]:
             {"every": "P2Y", "timezone": "UTC", "start_at": "2030-02-01T00:00:00Z"},
             "Every 2 years, in UTC, from 00:00:00 UTC on 2030-02-01.",
         ),
+        (
+            {"rrule": "FREQ=WEEKLY;INTERVAL=2;BYDAY=TU", "dtstart": "2030-01-01T09:00:00", "timezone": "Asia/Tokyo"},
+            "Every 2 weeks on Tuesday at 09:00, from 2030-01-01 on, in Asia/Tokyo.",
+        ),
+        (
+            {"rrule": "FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1;COUNT=3", "dtstart": "2030-01-01T09:00:00"},
+            "Every month on Monday to Friday at 09:00, the last of these, from 2030-01-01 on, 3 times, in UTC.",
+        ),
+        (
+            {"rrule": "FREQ=YEARLY;BYDAY=2SU,-2SU;BYMONTH=3", "dtstart": "2030-01-01T09:00:00"},
+            "Every year in March on the 2nd last Sunday and the 2nd Sunday at 09:00, from 2030-01-01 on, in UTC.",
+        ),
+        (
+            {"rrule": "FREQ=YEARLY;UNTIL=20320101T000000Z", "dtstart": "2030-05-03T09:00:30"},
+            "Every year on 3 May at 09:00:30, from 2030-05-03 on, until 00:00:00 UTC on 2032-01-01, in UTC.",
+        ),
+        (
+            {"rrule": "FREQ=HOURLY;BYMINUTE=0,30;BYMONTHDAY=-1", "dtstart": "2030-01-01T09:00:00"},
+            "Every hour on the last day of the month, at minute 0 and 30, from 09:00 on 2030-01-01 on, in UTC.",
+        ),
         ({"every": "1h", "start_at": "2030-02-01T00:00:00Z"}, "Every hour, from 00:00:00 UTC on 2030-02-01."),
         (
             {"cron": "@hourly", "end_at": "2030-02-01T00:00:00Z", "max_runs": 3, "jitter": "1m"},
@@ -114,6 +134,19 @@ def test_how_days_combine_may_be_chosen() -> None:
 @pytest.mark.parametrize("cron", ["H 2 * * *", "0 9 1W,15 * *", "0 9 31,L * *", "0 9 L-2,1 * *", "0 9 * * FRI#2,MON"])
 def test_what_no_words_are_known_for_is_shown_as_it_is(cron: str) -> None:
     assert describe(Cron(cron)) == f"By the cron expression {cron}, in UTC."
+
+
+def test_warnings_of_rules() -> None:
+    def of(rule: str, start: str = "2030-01-31T09:00:00", zone: str = "UTC") -> list[str]:
+        return warnings(Recurrence(rule, zone, start), NOW)
+
+    assert of("FREQ=MONTHLY;BYMONTHDAY=-1") == []
+    assert [text[:31] for text in of("FREQ=MONTHLY")] == ["There is no day 31 in February,"]
+    assert of("FREQ=YEARLY") == []
+    [elsewhere] = of("FREQ=MONTHLY;BYDAY=MO")
+    assert "does not fire at its dtstart" in elsewhere
+    [gap] = of("FREQ=DAILY", "2030-01-31T02:30:00", "Europe/Berlin")
+    assert "02:30 does not exist in Europe/Berlin on 2030-03-31" in gap
 
 
 def test_midnight_with_jitter_is_no_mistake() -> None:

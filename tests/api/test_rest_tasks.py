@@ -118,6 +118,22 @@ SCHEDULES: list[tuple[Any, Any, str]] = [
         {"every": "P1Y", "timezone": "UTC", "start_at": "2030-02-28T12:00:00.001Z"},
         "2030-02-28T12:00:01.000Z",
     ),
+    (
+        {"rrule": "DTSTART;TZID=Europe/Berlin:20290131T090000\r\nRRULE:freq=monthly;\r\n BYMONTHDAY=-1;"},
+        {"rrule": "FREQ=MONTHLY;BYMONTHDAY=-1;", "timezone": "Europe/Berlin", "dtstart": "2029-01-31T09:00:00"},
+        "2030-01-31T08:00:00.000Z",
+    ),
+    (
+        {"rrule": "FREQ=DAILY", "dtstart": "20300102T0900", "dst": {"fold": "last"}, "max_runs": 2},
+        {
+            "rrule": "FREQ=DAILY",
+            "timezone": "UTC",
+            "dtstart": "2030-01-02T09:00:00",
+            "dst": {"fold": "last"},
+            "max_runs": 2,
+        },
+        "2030-01-02T09:00:00.000Z",
+    ),
     ({"at": "2030-01-01T02:00:00+01:00"}, {"at": "2030-01-01T01:00:00.000Z"}, "2030-01-01T01:00:00.000Z"),
 ]
 

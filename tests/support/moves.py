@@ -11,7 +11,7 @@ from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch
 from taskscheduler.domain.events import BackfillOverlap, Error, Missed
 from taskscheduler.domain.ids import mix
 from taskscheduler.domain.retry import Retry
-from taskscheduler.domain.schedule import Cron, Every, LocalEvery, OneTime, Schedule
+from taskscheduler.domain.schedule import Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND
 
@@ -36,7 +36,7 @@ class Dice:
 
 
 def schedule(dice: Dice, now: int) -> Schedule:
-    match dice.pick(11):
+    match dice.pick(12):
         case 0:
             return OneTime(at=0)
         case 1:
@@ -53,6 +53,9 @@ def schedule(dice: Dice, now: int) -> Schedule:
             return Cron("30 1-3 * * *", "Europe/Berlin")
         case 7:
             return Cron("H/20 * L,1-31 * ?", "Europe/Berlin", gap="shift", fold="last")
+        case 10:
+            rule = ("FREQ=DAILY;INTERVAL=2;COUNT=3", "FREQ=MONTHLY;BYDAY=MO,TU;BYSETPOS=-1,2", "FREQ=HOURLY;INTERVAL=5")
+            return Recurrence(rule[dice.pick(3)], "Europe/Berlin", "2026-02-25T02:30:00")
         case 8:
             return LocalEvery("Europe/Berlin", 0, days=1 + dice.pick(2))
         case 9:
