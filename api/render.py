@@ -12,8 +12,9 @@ from taskscheduler.api.durations import format_duration, format_steps
 from taskscheduler.api.values import format_instant
 from taskscheduler.domain.definition import CatchUp, Definition, HttpTarget, NoopTarget, QueueTarget, Target
 from taskscheduler.domain.events import Pending
+from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime, Exclusion
 from taskscheduler.domain.retry import Retry
-from taskscheduler.domain.schedule import Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
+from taskscheduler.domain.schedule import AnyOf, Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
 from taskscheduler.domain.state import Counts
 from taskscheduler.domain.values import Instant, Json, Millis
 from taskscheduler.projections.events import DecisionView
@@ -109,15 +110,36 @@ def definition(of: Definition) -> dict[str, Any]:
 def _schedule(schedule: Schedule) -> dict[str, Any] | None:
     if isinstance(schedule, OneTime) and schedule.kind == "now":
         return None
-    shown = _form(schedule)
-    for name, bound in (("start_at", schedule.start_at), ("end_at", schedule.end_at)):
-        if bound is not None:
-            shown[name] = format_instant(bound)
+    shown = _bounded_form(schedule)
     if schedule.max_runs is not None:
         shown["max_runs"] = schedule.max_runs
     if schedule.jitter:
         shown["jitter"] = _duration(schedule.jitter)
+    if schedule.excluded:
+        shown["except"] = [_exclusion(one) for one in schedule.excluded]
     return shown
+
+
+def _bounded_form(schedule: Schedule) -> dict[str, Any]:
+    shown = _form(schedule)
+    for name, bound in (("start_at", schedule.start_at), ("end_at", schedule.end_at)):
+        if bound is not None:
+            shown[name] = format_instant(bound)
+    return shown
+
+
+def _exclusion(exclusion: Exclusion) -> dict[str, Any]:
+    match exclusion:
+        case ExceptDays(first=first, last=last):
+            return {"date": first} if first == last else {"from": first, "to": last}
+        case ExceptTime(start=start, end=end):
+            return {"from": format_instant(start), "to": format_instant(end)}
+        case ExceptCron(cron=expression, timezone=zone):
+            return {"cron": expression} if zone is None else {"cron": expression, "timezone": zone}
+        case ExceptCalendar(calendar=name):
+            return {"calendar": name}
+        case _:
+            assert_never(exclusion)
 
 
 def _form(schedule: Schedule) -> dict[str, Any]:
@@ -133,6 +155,8 @@ def _form(schedule: Schedule) -> dict[str, Any]:
             begins = schedule.anchored or schedule.start_at is None
             named = {"anchor": format_instant(schedule.anchor)} if begins else {}
             return {"every": format_steps(days, months), **named, "timezone": zone, **_dst(schedule)}
+        case AnyOf(members=members, timezone=zone):
+            return {"any": [_bounded_form(each) for each in members], "timezone": zone}
         case Recurrence(rrule=rule, timezone=zone, dtstart=start):
             return {"rrule": rule, "timezone": zone, "dtstart": start, **_dst(schedule)}
         case Cron():

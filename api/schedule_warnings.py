@@ -13,7 +13,7 @@ from taskscheduler.domain.cron import InvalidCron
 from taskscheduler.domain.cron_parse import Fields, parse
 from taskscheduler.domain.local_days import MONTH_LENGTHS
 from taskscheduler.domain.rrule_parse import parse_rule
-from taskscheduler.domain.schedule import Cron, LocalEvery, Recurrence, Schedule
+from taskscheduler.domain.schedule import AnyOf, Cron, LocalEvery, Recurrence, Schedule
 from taskscheduler.domain.values import DAY, SECOND, Instant
 from taskscheduler.domain.zones import offsets
 
@@ -44,6 +44,8 @@ _CYCLES = {
 
 def warnings(schedule: Schedule, now: Instant) -> list[str]:
     """One text for each likely mistake."""
+    if isinstance(schedule, AnyOf):
+        return list(dict.fromkeys(text for each in schedule.members for text in warnings(each, now)))
     if isinstance(schedule, LocalEvery):
         said = schedule.gap is not None or schedule.fold is not None
         return [] if said or not schedule.anchored else list(_in_a_gap(schedule, now))

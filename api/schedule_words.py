@@ -12,14 +12,18 @@ from cron_descriptor import ExpressionDescriptor, Options
 from taskscheduler.api.rrule_words import describe_rule
 from taskscheduler.api.values import format_instant, format_local, offset_of
 from taskscheduler.domain.cron_parse import DayRule, parse
+from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime, Exclusion
 from taskscheduler.domain.rrule_parse import parse_rule
-from taskscheduler.domain.schedule import Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
+from taskscheduler.domain.schedule import AnyOf, Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND, Millis
 
 _OPTIONS = Options(use_24hour_time_format=True, locale_code="en_US")
 _UNITS = (("day", DAY), ("hour", HOUR), ("minute", MINUTE))
 _LOST = re.compile(r"(?=.*,).*(#|[LW](,|-|$))")
 """A list with such a word in it, of which the library tells only a part."""
+
+_MOST_EXCLUSIONS = 5
+"""More are counted, not said."""
 
 _MACROS = {
     "@yearly": "At 00:00, on day 1 of January",
@@ -58,6 +62,8 @@ def _form(schedule: Schedule) -> str:
             return f"Every {_steps(schedule)}, counted from when the task is made, in {zone}"
         case LocalEvery(timezone=zone):
             return f"Every {_steps(schedule)}, in {zone}"
+        case AnyOf(members=members):
+            return "Each of these: " + "; or ".join(_of_member(each) for each in members)
         case Recurrence(rrule=rule, dtstart=start, timezone=zone):
             return f"{describe_rule(parse_rule(rule), datetime.fromisoformat(start))}, in {zone}"
         case Cron():
@@ -71,10 +77,39 @@ def _bounds(schedule: Schedule) -> Iterator[str]:
         yield f", from {_instant(schedule.start_at)}"
     if schedule.end_at is not None:
         yield f", until {_instant(schedule.end_at)}"
+    if schedule.excluded:
+        yield f", except {_listed([_exclusion(one) for one in schedule.excluded])}"
     if schedule.max_runs is not None:
         yield f", {_counted(str(schedule.max_runs), 'run')} at most"
     if schedule.jitter:
         yield f", put off by up to {_length(schedule.jitter)}"
+
+
+def _of_member(member: Schedule) -> str:
+    said = f"{_form(member)}{''.join(_bounds(member))}"
+    return said[0].lower() + said[1:]
+
+
+def _exclusion(exclusion: Exclusion) -> str:
+    match exclusion:
+        case ExceptDays(first=first, last=last):
+            return f"on {first}" if first == last else f"from {first} to {last}"
+        case ExceptTime(start=start, end=end):
+            return f"from {_instant(start)} until before {_instant(end)}"
+        case ExceptCron(cron=expression, timezone=zone):
+            said = _cron(expression, None)
+            named = said.removeprefix("By ") if said.startswith("By ") else f"“{said}”"
+            return f"what {named} names{'' if zone is None else f' in {zone}'}"
+        case ExceptCalendar(calendar=name):
+            return f"on the days of the calendar {name}"
+        case _:
+            assert_never(exclusion)
+
+
+def _listed(items: list[str]) -> str:
+    if len(items) > _MOST_EXCLUSIONS:
+        items = [*items[:_MOST_EXCLUSIONS], f"{len(items) - _MOST_EXCLUSIONS} more"]
+    return " and ".join(filter(None, (", ".join(items[:-1]), items[-1])))
 
 
 def _cron(expression: str, days: DayRule | None) -> str:

@@ -5,10 +5,12 @@ Days are those of the schedule's zone. All are data: a decision reads no other s
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TypeAlias
 
 import msgspec
 
+from taskscheduler.domain.local_days import EPOCH_ORDINAL
 from taskscheduler.domain.values import Instant
 
 
@@ -46,3 +48,13 @@ class ExceptCalendar(msgspec.Struct, frozen=True, gc=False, tag_field="type", ta
 
 
 Exclusion: TypeAlias = ExceptDays | ExceptTime | ExceptCron | ExceptCalendar
+
+
+def days_of(text: str) -> tuple[int, int]:
+    """The first and the last day, counted from 1970-01-01, of `2026-12-25` or `2026-12-24/2027-01-02`."""
+    first, _, last = text.partition("/")
+    return _day(first), _day(last or first)
+
+
+def _day(text: str) -> int:
+    return date.fromisoformat(text).toordinal() - EPOCH_ORDINAL

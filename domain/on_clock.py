@@ -28,7 +28,7 @@ class Times(Protocol):
         ...
 
 
-_END = 7_258_118_400
+END = 7_258_118_400
 """2200-01-01T00:00Z in epoch seconds: no fire time lies at or after it."""
 
 # No clock is ever set by more than a day and no offset is larger, so beyond this nothing is near a change.
@@ -52,7 +52,7 @@ class OnClock:
         times, segment_at = self.times, offsets(zone).segment
         at = max(instant // 1000 + 1, 0)
         searched, match = 0, -1  # nothing matches from the one up to the other
-        while at < _END:
+        while at < END:
             segment = segment_at(at)
             start, end, offset, before = segment
             if at == start and before < offset and self._shifts(segment):
@@ -62,7 +62,7 @@ class OnClock:
                 searched, match = local, times.next_from(local)
             fire = match - offset
             if fire < self._stop(segment, fire, zone):
-                return fire * 1000 if fire < _END else None
+                return fire * 1000 if fire < END else None
             # Nothing matches up to `match`: a far one is reached without walking through the changes before it.
             at = end if end - at <= _FAR else max(end, match - _FAR)
         return None
@@ -70,7 +70,7 @@ class OnClock:
     def prev_before(self, instant: int, zone: str) -> int | None:
         """The last fire time strictly before `instant`, or None if there is none since 1970."""
         times, segment_at = self.times, offsets(zone).segment
-        at = min((instant - 1) // 1000, _END - 1)
+        at = min((instant - 1) // 1000, END - 1)
         while at >= 0:
             segment = segment_at(at)
             start, _, offset, before = segment
@@ -85,7 +85,7 @@ class OnClock:
     def count(self, start: int, end: int, zone: str) -> int:
         """How many fire times lie in start <= t < end."""
         times, segment_at = self.times, offsets(zone).segment
-        at, stop = max(-(-start // 1000), 0), min(-(-end // 1000), _END)
+        at, stop = max(-(-start // 1000), 0), min(-(-end // 1000), END)
         total = 0
         while at < stop:
             segment = segment_at(at)

@@ -81,8 +81,7 @@ def _plan_on_time(task: Task, first: Instant, end: Instant) -> Plan:
     if overlap == "allow_all":
         return _plan_all(task, first, end)
     if overlap == "cancel_other":
-        last = prev_before(schedule, end)
-        assert last is not None
+        last = prev_before(schedule, end) or first
         return Plan([(first, last, "overlap")], task.backlog, [(last, "schedule")])
     if _waits(task):
         return _plan_buffer(task, first, end)

@@ -6,11 +6,13 @@ from typing import Literal, TypeAlias
 
 from msgspec.structs import replace
 
-from taskscheduler.domain.bounds import Bounded, Bounds
+from taskscheduler.domain.bounds import Bounded, Bounds, Nominal
 from taskscheduler.domain.cron import InvalidCron, compile_cron
 from taskscheduler.domain.cron_hash import is_hashed, resolve_hash
 from taskscheduler.domain.cron_parse import DayRule
+from taskscheduler.domain.exclusions import compile_exclusions
 from taskscheduler.domain.ids import hash_of
+from taskscheduler.domain.left_out import Excluding, Union
 from taskscheduler.domain.local_steps import compile_steps
 from taskscheduler.domain.nominal import Local, Once, Steps
 from taskscheduler.domain.on_clock import Fold, Gap, OnClock
@@ -95,7 +97,18 @@ class Recurrence(Bounds, frozen=True, gc=False, tag_field="type", tag="rrule", o
         return compile_rule(self.rrule, self.dtstart, self.timezone, self.gap, self.fold)
 
 
-Schedule: TypeAlias = OneTime | Every | LocalEvery | Cron | Recurrence
+Single: TypeAlias = OneTime | Every | LocalEvery | Cron | Recurrence
+
+
+class AnyOf(Bounds, frozen=True, gc=False, tag_field="type", tag="any", omit_defaults=True):
+    """Fires whenever one of its members does, once where several do. Their own bounds are from when to when."""
+
+    members: tuple[Single, ...]
+    timezone: str = "UTC"
+    """Whose days are left out."""
+
+
+Schedule: TypeAlias = Single | AnyOf
 
 
 def is_recurring(schedule: Schedule) -> bool:
@@ -103,43 +116,74 @@ def is_recurring(schedule: Schedule) -> bool:
     return not isinstance(schedule, OneTime)
 
 
-def next_after(schedule: Schedule, instant: Instant) -> Instant | None:
-    """The first fire time strictly after `instant`, or None when there is none."""
-    return _times(schedule).next_after(instant)
-
-
-def prev_before(schedule: Schedule, instant: Instant) -> Instant | None:
-    """The last fire time strictly before `instant`, or None when there is none."""
-    return _times(schedule).prev_before(instant)
-
-
-def count_between(schedule: Schedule, start: Instant, end: Instant) -> int:
-    """How many fire times lie in start <= t < end."""
-    return _times(schedule).count(start, end) if start < end else 0
-
-
-def nominal_of(schedule: Schedule, fire: Instant) -> Instant:
-    """The nominal time of one of its fire times: the same but for jitter."""
-    times = _times(schedule)
-    return times.nominal_of(fire) if isinstance(times, Bounded) else fire
-
-
 def zone_of(schedule: Schedule) -> str | None:
     """The zone whose clock the schedule goes by; None where it goes by none."""
     return None if isinstance(schedule, OneTime | Every) else schedule.timezone
 
 
-def _times(schedule: Schedule) -> Bounded | Once | Steps | Local:
-    nominal: Once | Steps | Local
-    if isinstance(schedule, Every):
-        nominal = Steps(schedule.every, schedule.anchor)
-    elif isinstance(schedule, OneTime):
-        nominal = Once(schedule.at)
+def next_after(schedule: Schedule, instant: Instant) -> Instant | None:
+    """The first fire time strictly after `instant`, or None when there is none."""
+    return times_of(schedule).next_after(instant)
+
+
+def prev_before(schedule: Schedule, instant: Instant) -> Instant | None:
+    """The last fire time strictly before `instant`, or None when there is none."""
+    return times_of(schedule).prev_before(instant)
+
+
+def count_between(schedule: Schedule, start: Instant, end: Instant) -> int:
+    """How many fire times lie in start <= t < end."""
+    return times_of(schedule).count(start, end) if start < end else 0
+
+
+def nominal_of(schedule: Schedule, fire: Instant) -> Instant:
+    """The nominal time of one of its fire times: the same but for jitter."""
+    times = times_of(schedule)
+    return times.nominal_of(fire) if isinstance(times, Bounded) else fire
+
+
+def times_of(schedule: Schedule) -> Bounded | Nominal:
+    """The fire times, ready to be walked through; raises InvalidCron and InvalidRule."""
+    nominal: Nominal
+    if isinstance(schedule, AnyOf):
+        nominal = Union([_left(times_of(each), each, schedule) for each in schedule.members])
     else:
-        nominal = Local(schedule.compiled(), schedule.timezone)
+        nominal = _named(schedule)
+        if schedule.excluded:
+            nominal = _left(nominal, schedule, schedule)
     if not schedule.jitter and schedule.start_at is None and schedule.end_at is None:
         return nominal
     return Bounded(nominal, schedule)
+
+
+def _named(schedule: Single) -> Nominal:
+    if isinstance(schedule, Every):
+        return Steps(schedule.every, schedule.anchor)
+    if isinstance(schedule, OneTime):
+        return Once(schedule.at)
+    return Local(schedule.compiled(), schedule.timezone)
+
+
+def _left(nominal: Nominal, single: Single, schedule: Schedule) -> Nominal:
+    """What is left of the fire times of `single` by what `schedule` leaves out."""
+    if not schedule.excluded:
+        return nominal
+    zone = zone_of(schedule) or "UTC"
+    if isinstance(single, Cron):
+        text = single.resolved or single.cron
+        out = compile_exclusions(schedule.excluded, zone, text, single.timezone, single.days, single.gap)
+    else:
+        out = compile_exclusions(schedule.excluded, zone)
+    return Excluding(nominal, out)
+
+
+def counting_cost(schedule: Schedule, start: Instant, end: Instant) -> tuple[int, int]:
+    """What it takes to count in start <= t < end: fire times to walk through, and stretches that are left out."""
+    members = schedule.members if isinstance(schedule, AnyOf) else (schedule,)
+    named = [times_of(each) if isinstance(schedule, AnyOf) else _named(each) for each in members]
+    left = [_left(times, each, schedule) for times, each in zip(named, members, strict=True)]
+    stretches = sum(times.stretches(start, end) for times in left if isinstance(times, Excluding))
+    return Union(named).walked(start, end), stretches
 
 
 class NeverFires(Exception):
@@ -155,7 +199,7 @@ def resolve(schedule: Schedule, now: Instant, created_at: Instant, task_id: str)
 
     Raises NeverFires where nothing is left of it: because of its bounds, or of the values that `H` has for the task.
     """
-    schedule = _filled_in(schedule, now, created_at, task_id)
+    schedule = resolve_open(schedule, now, created_at, task_id)
     if schedule.jitter:
         schedule = replace(schedule, salt=hash_of(task_id) >> 1)  # what JSON and msgpack hold as a signed integer
     if not _ever(schedule, now):
@@ -171,6 +215,8 @@ def _ever(schedule: Schedule, now: Instant) -> bool:
 
 
 def _never(schedule: Schedule) -> NeverFires:
+    if schedule.excluded:
+        return NeverFires("except", "leaves nothing: no fire time from now on is left that is also within its bounds")
     if schedule.end_at is not None or schedule.start_at is not None:
         bound = "start_at" if schedule.end_at is None else "end_at"
         return NeverFires(bound, "never fires: no fire time from now on lies within start_at and end_at")
@@ -183,11 +229,14 @@ def _never(schedule: Schedule) -> NeverFires:
             return NeverFires("rrule", "never fires from now on")
         case LocalEvery():
             return NeverFires("every", "never fires: the first fire time lies after the year 2199")
+        case AnyOf():
+            return NeverFires("any", "never fires: none of its fire times from now on is left")
         case _:
-            return NeverFires("", "never fires from now on")
+            return NeverFires("every", "never fires from now on")
 
 
-def _filled_in(schedule: Schedule, now: Instant, created_at: Instant, task_id: str) -> Schedule:
+def resolve_open(schedule: Schedule, now: Instant, created_at: Instant, task_id: str) -> Schedule:
+    """The same as `resolve`, whether or not it ever fires; without jitter, which follows from the task."""
     match schedule:
         case Cron(cron=expression) if is_hashed(expression):
             return replace(schedule, resolved=resolve_hash(expression, task_id))
@@ -201,6 +250,9 @@ def _filled_in(schedule: Schedule, now: Instant, created_at: Instant, task_id: s
             # Nothing may come before `start_at`, and the clock is read in whole seconds.
             anchor = created_at // SECOND if start_at is None else -(-start_at // SECOND)
             return replace(schedule, anchor=anchor * SECOND)
+        case AnyOf(members=members):
+            filled = (resolve_open(each, now, created_at, task_id) for each in members)
+            return replace(schedule, members=tuple(filled))
         case _:
             return schedule
 
@@ -210,5 +262,5 @@ def first_fire(schedule: Schedule, accepted_at: Instant) -> Instant | None:
 
     What jitter put off to a moment after `accepted_at` from one before it is none of its fire times.
     """
-    times, since = _times(schedule), schedule.at - 1 if isinstance(schedule, OneTime) else accepted_at
+    times, since = times_of(schedule), schedule.at - 1 if isinstance(schedule, OneTime) else accepted_at
     return times.first_after(since) if isinstance(times, Bounded) else times.next_after(since)

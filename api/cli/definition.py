@@ -45,6 +45,18 @@ class ScheduleOptions:
         Literal["and", "or"] | None, Parameter(help="With --cron: how day of month and day of week combine.")
     ] = None
 
+    any: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="One of several schedules that fire together, as JSON; repeatable."),
+    ] = None
+    except_: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--except",
+            negative="",
+            help="What does not fire: 2030-12-25, 2030-12-24/2031-01-02 (days or instants), or JSON; repeatable.",
+        ),
+    ] = None
     start_at: Annotated[str | None, Parameter(help="No fire time before this instant.")] = None
     end_at: Annotated[str | None, Parameter(help="No fire time after this instant.")] = None
     max_runs: Annotated[int | None, Parameter(help="How many runs the schedule makes before it has ended.")] = None
@@ -58,6 +70,7 @@ class ScheduleOptions:
                 "end_at": instant(self.end_at, "--end-at"),
                 "max_runs": self.max_runs,
                 "jitter": self.jitter,
+                "except": None if self.except_ is None else [_exclusion(text) for text in self.except_],
             }
         )
         form = self._form()
@@ -70,15 +83,25 @@ class ScheduleOptions:
 
     def _form(self) -> dict[str, Any] | None:
         """The schedule without bounds, or None when no option says anything. Raises UsageError."""
-        kinds = {"at": self.at, "delay": self.delay, "every": self.every, "cron": self.cron, "rrule": self.rrule}
+        kinds = {
+            "at": self.at,
+            "delay": self.delay,
+            "every": self.every,
+            "cron": self.cron,
+            "rrule": self.rrule,
+            "any": self.any,
+        }
         given = [f"--{kind}" for kind, value in kinds.items() if value is not None]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} exclude each other: a task has one schedule")
         if self.anchor is not None and self.every is None:
             raise UsageError("--anchor goes with --every")
-        for name in ("timezone", "gap", "fold"):
-            if getattr(self, name) is not None and self.cron is None and self.every is None and self.rrule is None:
+        clocked = not {"--every", "--cron", "--rrule"}.isdisjoint(given)
+        for name in ("gap", "fold"):
+            if getattr(self, name) is not None and not clocked:
                 raise UsageError(f"--{name} goes with --cron, --every or --rrule")
+        if self.timezone is not None and not clocked and self.any is None:
+            raise UsageError("--timezone goes with --cron, --every, --rrule or --any")
         if self.dtstart is not None and self.rrule is None:
             raise UsageError("--dtstart goes with --rrule")
         if self.days is not None and self.cron is None:
@@ -93,11 +116,27 @@ class ScheduleOptions:
             return _given({"cron": self.cron, **self._clock(), "days": self.days})
         if self.rrule is not None:
             return _given({"rrule": self.rrule, **self._clock(), "dtstart": self.dtstart})
+        if self.any is not None:
+            return _given({"any": [_json_object(text, "--any") for text in self.any], "timezone": self.timezone})
         return None
 
     def _clock(self) -> dict[str, Any]:
         dst = _given({"gap": self.gap, "fold": self.fold})
         return {"timezone": self.timezone, "dst": dst or None}
+
+
+def _json_object(text: str, option: str) -> dict[str, Any]:
+    value = json_value(text, option)
+    if not isinstance(value, dict):
+        raise UsageError(f'{option}: write it as JSON such as {{"cron": "0 2 * * *"}}')
+    return value
+
+
+def _exclusion(text: str) -> dict[str, Any]:
+    if text.startswith(("{", "[", '"', "@")):
+        return _json_object(text, "--except")
+    first, slash, last = text.partition("/")
+    return {"from": first, "to": last} if slash else {"date": text}
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:

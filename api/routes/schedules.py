@@ -21,8 +21,20 @@ from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.preview import read_preview
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.values import format_instant, format_local, offset_of
+from taskscheduler.domain.bounds import Bounded
 from taskscheduler.domain.clock_notes import clock_note
-from taskscheduler.domain.schedule import Every, NeverFires, OneTime, Schedule, next_after, nominal_of, resolve, zone_of
+from taskscheduler.domain.schedule import (
+    AnyOf,
+    Every,
+    NeverFires,
+    OneTime,
+    Schedule,
+    first_fire,
+    next_after,
+    resolve,
+    times_of,
+    zone_of,
+)
 from taskscheduler.domain.values import Instant
 
 BREATH = 50
@@ -55,19 +67,16 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
             schedule = resolve(asked.schedule, now, now, asked.task_id)
         except NeverFires as error:
             raise invalid([FieldError(f"/schedule/{error.field}", str(error))]) from None
-        fires: list[dict[str, Any]] = []
-        after = now if asked.after is None else asked.after
-        if asked.after is None and isinstance(schedule, OneTime):
-            after = schedule.at - 1
+        times, fires = times_of(schedule), list[dict[str, Any]]()
+        since = now if asked.after is None else asked.after
+        # Without `after` it is what a task made now would do.
+        fire = first_fire(schedule, now) if asked.after is None else times.next_after(asked.after)
         most = asked.count if schedule.max_runs is None else min(asked.count, schedule.max_runs)
-        while len(fires) < most:
-            fire = next_after(schedule, after)
-            if fire is None or (asked.until is not None and fire > asked.until):
-                break
-            nominal = nominal_of(schedule, fire)
-            note = _note(schedule, after, nominal)
+        while fire is not None and len(fires) < most and (asked.until is None or fire <= asked.until):
+            nominal = times.nominal_of(fire) if isinstance(times, Bounded) else fire
+            note = _note(schedule, since, nominal)
             fires.append({"at": format_instant(fire), "local": _local(schedule, fire), "note": note})
-            after = fire
+            since, fire = fire, times.next_after(fire)
             if len(fires) % BREATH == 0:
                 await asyncio.sleep(0)
         said = {"description": describe(asked.schedule), "warnings": warnings(asked.schedule, now)}
@@ -77,6 +86,9 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
 
 
 def _note(schedule: Schedule, since: Instant, fire: Instant) -> str | None:
+    if isinstance(schedule, AnyOf):
+        firing = (each for each in schedule.members if next_after(each, fire - 1) == fire)
+        return next((note for each in firing if (note := _note(each, since, fire)) is not None), None)
     if isinstance(schedule, OneTime | Every):
         return None
     return clock_note(schedule.compiled(), schedule.timezone, since, fire)

@@ -45,8 +45,8 @@ def read_local_every(fields: Fields) -> LocalEvery | None:
     return LocalEvery(zone, anchor or 0, days, months, anchored=anchor is not None, gap=gap, fold=fold)
 
 
-def read_cron(fields: Fields, now: Instant) -> Cron | Every | None:
-    """A cron expression; None where something is wrong with it."""
+def read_cron(fields: Fields, now: Instant, default_zone: str | None = None) -> Cron | Every | None:
+    """A cron expression, of `default_zone` where it names none; None where something is wrong with it."""
     expression = fields.text("cron", 1, MAX_EXPRESSION, required=True)
     if expression is not None and (every := _EVERY.fullmatch(expression)):
         return _read_interval(fields, every[1] or "")
@@ -57,7 +57,7 @@ def read_cron(fields: Fields, now: Instant) -> Cron | Every | None:
     prefix, expression = split_zone(expression)
     if prefix is not None and zone not in (None, prefix):
         fields.error("timezone", f"differs from the zone {prefix[:64]!r} that cron begins with; give one of them")
-    zone = (zone or "UTC") if prefix is None else prefix
+    zone = (zone or default_zone or "UTC") if prefix is None else prefix
     good = is_zone(fields, "timezone" if prefix is None else "cron", zone)
     schedule = Cron(cron=expression, timezone=zone, gap=gap, fold=fold, days=days)
     try:

@@ -29,8 +29,8 @@ class _Pasted(NamedTuple):
     zone: str | None
 
 
-def read_rrule(fields: Fields, now: Instant) -> Recurrence | None:
-    """A recurrence rule; None where something is wrong with it."""
+def read_rrule(fields: Fields, now: Instant, default_zone: str | None = None) -> Recurrence | None:
+    """A recurrence rule, of `default_zone` where it names none; None where something is wrong with it."""
     text, zone = fields.text("rrule", 1, LONGEST_RULE, required=True), fields.text("timezone", 1, 64)
     gap, fold = read_dst(fields)
     start = fields.text("dtstart", 1, 40)
@@ -47,7 +47,7 @@ def read_rrule(fields: Fields, now: Instant) -> Recurrence | None:
             good = here == there
             if not good:
                 fields.error(name, f"differs from the {there[:64]!r} of DTSTART in rrule; give one of them")
-    zone, start = zone or pasted.zone or "UTC", start or pasted.dtstart
+    zone, start = zone or pasted.zone or default_zone or "UTC", start or pasted.dtstart
     good &= is_zone(fields, "timezone" if pasted.zone is None else "rrule", zone)
     if start is None:
         fields.error("dtstart", f"is required: {_HINT}")

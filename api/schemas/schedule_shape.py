@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from taskscheduler.api.durations import LONGEST
+from taskscheduler.api.schemas.exclusions import MOST_EXCLUSIONS
 from taskscheduler.api.schemas.local_forms import DAY_RULES, FOLDS, GAPS
 from taskscheduler.api.schemas.recurrence import LONGEST_RULE
-from taskscheduler.api.schemas.schedule import MOST_RUNS
-from taskscheduler.api.schemas.shapes import DURATION, INSTANT, Schema, request, text, whole, words
+from taskscheduler.api.schemas.schedule import MOST_MEMBERS, MOST_RUNS
+from taskscheduler.api.schemas.shapes import DURATION, INSTANT, Schema, array, request, text, whole, words
 from taskscheduler.domain.cron import MAX_EXPRESSION
 from taskscheduler.domain.values import DAY, SECOND
 
@@ -17,6 +18,7 @@ _DST = request(
     description="What becomes of local times that a clock change skips, or repeats. By default a fixed time of day is "
     "shifted and runs at the first; a cron expression whose minute or hour begins with `*` skips, and runs at both.",
 )
+_DAY = {"type": "string", "format": "date", "examples": ["2030-12-25"]}
 _STEPS: Schema = {
     "anyOf": [
         DURATION["anyOf"][0],
@@ -26,9 +28,32 @@ _STEPS: Schema = {
     "description": "Whole days, weeks, months or years: `1d`, `P2W`, `P1M`, `P3M`, `P1Y`; at most a hundred years.",
     "examples": ["P1M", "1d"],
 }
-_BOUND_SCHEMAS: dict[str, Schema] = {
+_EXCEPT: Schema = {
+    **array(
+        {
+            "anyOf": [
+                request({"date": _DAY}, title="A day"),
+                request({"from": _DAY, "to": _DAY}, title="Days, both included"),
+                request({"from": INSTANT, "to": INSTANT}, title="From an instant until before another"),
+                request(
+                    {"cron": text(1, MAX_EXPRESSION, examples=["* 12-13 * * *"])},
+                    {"timezone": text(1, 64, description="By default that of the schedule.")},
+                    title="What a cron expression names",
+                    description="Five fields name minutes, six seconds.",
+                ),
+            ]
+        },
+        MOST_EXCLUSIONS,
+        minItems=1,
+    ),
+    "description": "What does not fire. Days are those of the schedule's timezone, UTC where it has none.",
+}
+_EDGES: dict[str, Schema] = {
     "start_at": {**INSTANT, "description": "No fire time before it. An interval without anchor begins here."},
     "end_at": {**INSTANT, "description": "No fire time after it."},
+}
+_BOUND_SCHEMAS: dict[str, Schema] = {
+    **_EDGES,
     "max_runs": whole(1, MOST_RUNS, description="So many runs for fire times, then the schedule has ended."),
     "jitter": {
         **DURATION,
@@ -37,23 +62,19 @@ _BOUND_SCHEMAS: dict[str, Schema] = {
     },
 }
 
-SCHEMA: Schema = {
-    "description": "When the task runs. Left out: now, once. Recurring ones miss nothing silently; see `catch_up`.",
-    "oneOf": [
-        request(
-            {"at": INSTANT}, _BOUND_SCHEMAS, title="Once, at an instant", description="At most an hour in the past."
-        ),
-        request({"delay": DURATION}, _BOUND_SCHEMAS, title="Once, after a delay"),
+
+def _recurring(bounds: dict[str, Schema]) -> list[Schema]:
+    return [
         request(
             {"every": DURATION},
-            {"anchor": INSTANT, **_BOUND_SCHEMAS},
+            {"anchor": INSTANT, **bounds},
             title="At an interval",
             description="Fires at anchor + k·every, k ≥ 1, by elapsed time; at least 100 ms. `anchor` is by default "
             "when it was made.",
         ),
         request(
             {"every": _STEPS, "timezone": _ZONE},
-            {"anchor": INSTANT, "dst": _DST, **_BOUND_SCHEMAS},
+            {"anchor": INSTANT, "dst": _DST, **bounds},
             title="At an interval in local time",
             description="Keeps the local time of the anchor, which is a whole second, and counts from it: a day that "
             "a month lacks is its last one.",
@@ -75,7 +96,7 @@ SCHEMA: Schema = {
                     "description": "How day of month and day of week combine where both are set: five fields `or` by "
                     "default, six and seven `and`.",
                 },
-                **_BOUND_SCHEMAS,
+                **bounds,
             },
             title="By cron",
             description="`@every 90s` is taken as an interval, a prefix `CRON_TZ=` as `timezone`, and `H` stands for "
@@ -92,10 +113,34 @@ SCHEMA: Schema = {
                 ),
                 "timezone": _ZONE,
                 "dst": _DST,
-                **_BOUND_SCHEMAS,
+                **bounds,
             },
             title="By a recurrence rule",
             description="RFC 5545: a rule alone, or with RRULE: before it and a line DTSTART as in a calendar.",
+        ),
+    ]
+
+
+_AT = "At most an hour in the past."
+
+SCHEMA: Schema = {
+    "description": "When the task runs. Left out: now, once. Recurring ones miss nothing silently; see `catch_up`.",
+    "oneOf": [
+        request({"at": INSTANT}, _BOUND_SCHEMAS, title="Once, at an instant", description=_AT),
+        request({"delay": DURATION}, _BOUND_SCHEMAS, title="Once, after a delay"),
+        *_recurring({**_BOUND_SCHEMAS, "except": _EXCEPT}),
+        request(
+            {
+                "any": array(
+                    {"oneOf": [request({"at": INSTANT}, _EDGES, title="An instant"), *_recurring(_EDGES)]},
+                    MOST_MEMBERS,
+                    minItems=1,
+                )
+            },
+            {"timezone": _ZONE, **_BOUND_SCHEMAS, "except": _EXCEPT},
+            title="Any of several schedules",
+            description="Fires whenever one of them does, once where several do. `timezone` is that of days in "
+            "`except`, and of members by cron or rule that name none.",
         ),
     ],
     "examples": [
@@ -107,6 +152,11 @@ SCHEMA: Schema = {
             "rrule": "FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1",
             "timezone": "Europe/Berlin",
             "dtstart": "2030-01-31T09:00:00",
+        },
+        {
+            "any": [{"cron": "0 9 * * MON-FRI"}, {"cron": "0 11 * * SAT"}],
+            "except": [{"date": "2030-12-25"}, {"from": "2030-12-31", "to": "2031-01-01"}],
+            "timezone": "Europe/Berlin",
         },
         {"at": "2030-01-31T08:00:00Z"},
         {"delay": "30s"},

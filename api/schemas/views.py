@@ -60,20 +60,43 @@ _RUN: dict[str, Schema] = {
 }
 _RESULT: dict[str, Schema] = {"result": {**ANY, "description": "What the target returned, at most 64 KiB."}}
 _DST = response({}, {"gap": words(*GAPS), "fold": words(*FOLDS)})
-_BOUNDS = {
-    "start_at": INSTANT,
-    "end_at": INSTANT,
-    "max_runs": {"type": "integer", "minimum": 1},
-    "jitter": DURATION_OUT,
-}
+_DAY: Schema = {"type": "string", "format": "date"}
+_EXCEPT = array(
+    {
+        "anyOf": [
+            response({"date": _DAY}),
+            response({"from": _DAY, "to": _DAY}),
+            response({"from": INSTANT, "to": INSTANT}),
+            response({"cron": TEXT}, {"timezone": TEXT}),
+            response({"calendar": ID}),
+        ]
+    }
+)
+
+
+def _recurring(bounds: dict[str, Schema]) -> list[Schema]:
+    return [
+        response({"every": DURATION_OUT, "anchor": INSTANT}, bounds),
+        response({"every": STEPS_OUT, "timezone": TEXT}, {"anchor": INSTANT, "dst": _DST, **bounds}),
+        response({"cron": TEXT, "timezone": TEXT}, {"dst": _DST, "days": words(*DAY_RULES), **bounds}),
+        response({"rrule": TEXT, "timezone": TEXT, "dtstart": TEXT}, {"dst": _DST, **bounds}),
+    ]
+
+
+_EDGES: dict[str, Schema] = {"start_at": INSTANT, "end_at": INSTANT}
+_BOUNDS: dict[str, Schema] = {**_EDGES, "max_runs": {"type": "integer", "minimum": 1}, "jitter": DURATION_OUT}
 _SCHEDULE: Schema = {
     "oneOf": [
         response({"at": INSTANT}, _BOUNDS),
         response({"delay": DURATION_OUT}, _BOUNDS),
-        response({"every": DURATION_OUT, "anchor": INSTANT}, _BOUNDS),
-        response({"every": STEPS_OUT, "timezone": TEXT}, {"anchor": INSTANT, "dst": _DST, **_BOUNDS}),
-        response({"rrule": TEXT, "timezone": TEXT, "dtstart": TEXT}, {"dst": _DST, **_BOUNDS}),
-        response({"cron": TEXT, "timezone": TEXT}, {"dst": _DST, "days": words(*DAY_RULES), **_BOUNDS}),
+        *_recurring({**_BOUNDS, "except": _EXCEPT}),
+        response(
+            {
+                "any": array({"oneOf": [response({"at": INSTANT}, _EDGES), *_recurring(_EDGES)]}),
+                "timezone": TEXT,
+            },
+            {**_BOUNDS, "except": _EXCEPT},
+        ),
         {"type": "null"},
     ],
     "description": "null: once, when it was made.",

@@ -221,6 +221,20 @@ def test_preview_shows_fire_times(stub: StubServer, cli: Run) -> None:
         "dst": {"fold": "last"},
         "dtstart": "2030-01-31T09:00:00",
     }
+    several = ("--any", '{"cron": "0 9 * * *"}', "--any", '{"every": "1h"}', "--timezone", "UTC")
+    out = ("--except", "2030-12-25", "--except", "2030-12-31/2031-01-01", "--except", '{"cron": "* 12 * * *"}')
+    times = ("--except", "2030-01-01T00:00:00Z/2030-01-02T00:00:00Z")
+    assert cli("schedule", "preview", *several, *out, *times)[0] == 0
+    assert stub.bodies("POST /api/schedules/preview")[-1]["schedule"] == {
+        "any": [{"cron": "0 9 * * *"}, {"every": "1h"}],
+        "timezone": "UTC",
+        "except": [
+            {"date": "2030-12-25"},
+            {"from": "2030-12-31", "to": "2031-01-01"},
+            {"cron": "* 12 * * *"},
+            {"from": "2030-01-01T00:00:00Z", "to": "2030-01-02T00:00:00Z"},
+        ],
+    }
     monthly = ("--every", "P1M", "--timezone", "UTC", "--gap", "skip")
     assert cli("schedule", "preview", *monthly)[0] == 0
     assert stub.bodies("POST /api/schedules/preview")[-1]["schedule"] == {

@@ -18,6 +18,21 @@ FORMS: list[dict[str, Any]] = [
     {"every": "P1M", "timezone": "Europe/Berlin", "anchor": "2020-01-31T08:00:00.000Z", "dst": {"gap": "skip"}},
     {"every": "2w", "timezone": "Europe/Berlin", "start_at": FAR, "dst": {"fold": "last"}},
     {"every": "P1Y", "timezone": "UTC"},
+    {
+        "every": "1h",
+        "anchor": "2020-01-01T00:00:00.250Z",
+        "except": [{"cron": "* 0-5 * * *", "timezone": "Asia/Tokyo"}],
+    },
+    {
+        "any": [{"cron": "0 H * * *"}, {"at": FAR}, {"every": "P1M", "timezone": "UTC", "start_at": FAR}],
+        "except": [
+            {"date": "2030-12-25"},
+            {"from": "2030-12-31", "to": "2031-01-01"},
+            {"from": "2029-01-01T00:00:00Z", "to": FAR},
+        ],
+        "timezone": "Europe/Berlin",
+        "jitter": "PT5M",
+    },
     {"rrule": "FREQ=MONTHLY;BYDAY=MO,FR;BYSETPOS=-1", "dtstart": "2020-01-31T08:00:00", "timezone": "Asia/Tokyo"},
 ]
 TASKS: list[dict[str, Any]] = [

@@ -98,6 +98,25 @@ async def preview(api: httpx.AsyncClient, **schedule: Any) -> dict[str, Any]:
             {"rrule": "FREQ=HOURLY;BYMINUTE=0,30;BYMONTHDAY=-1", "dtstart": "2030-01-01T09:00:00"},
             "Every hour on the last day of the month, at minute 0 and 30, from 09:00 on 2030-01-01 on, in UTC.",
         ),
+        (
+            {
+                "any": [{"cron": "0 9 * * 1-5"}, {"every": "1d", "end_at": "2030-02-01T00:00:00Z"}],
+                "except": [{"date": "2030-12-25"}, {"from": "2030-12-31", "to": "2031-01-01"}, {"cron": "* 12 * * *"}],
+                "max_runs": 3,
+            },
+            (
+                "Each of these: at 09:00, Monday through Friday, in UTC; or every day, counted from when the task is "
+                "made, until 00:00:00 UTC on 2030-02-01, except on 2030-12-25, from 2030-12-31 to 2031-01-01 and what "
+                "“Every minute, between 12:00 and 12:59” names, 3 runs at most."
+            ),
+        ),
+        (
+            {"every": "1h", "except": [{"from": "2030-01-01T00:00:00Z", "to": "2030-01-02T00:00:00Z"}]},
+            (
+                "Every hour, counted from when the task is made, except from 00:00:00 UTC on 2030-01-01 until before "
+                "00:00:00 UTC on 2030-01-02."
+            ),
+        ),
         ({"every": "1h", "start_at": "2030-02-01T00:00:00Z"}, "Every hour, from 00:00:00 UTC on 2030-02-01."),
         (
             {"cron": "@hourly", "end_at": "2030-02-01T00:00:00Z", "max_runs": 3, "jitter": "1m"},

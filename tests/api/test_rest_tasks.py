@@ -134,6 +134,52 @@ SCHEDULES: list[tuple[Any, Any, str]] = [
         },
         "2030-01-02T09:00:00.000Z",
     ),
+    (
+        {"cron": "0 * * * *", "except": [{"from": "2030-01-01T00:00:00Z", "to": "2030-01-01T04:00:00+01:00"}]},
+        {
+            "cron": "0 * * * *",
+            "timezone": "UTC",
+            "except": [{"from": "2030-01-01T00:00:00.000Z", "to": "2030-01-01T03:00:00.000Z"}],
+        },
+        "2030-01-01T03:00:00.000Z",
+    ),
+    (
+        {
+            "any": [
+                {"cron": "0 9 * * *"},
+                {"every": "1h", "start_at": "2030-01-02T07:30:00Z"},
+                {"rrule": "FREQ=DAILY", "dtstart": "2030-01-02T09:00:00", "timezone": "UTC"},
+                {"at": "2029-01-01T00:00:00Z"},
+            ],
+            "except": [
+                {"date": "2030-01-01"},
+                {"from": "2030-02-01", "to": "2030-02-02"},
+                {"cron": "CRON_TZ=UTC * 6 * * *"},
+            ],
+            "timezone": "Europe/Berlin",
+            "max_runs": 5,
+        },
+        {
+            "any": [
+                {"cron": "0 9 * * *", "timezone": "Europe/Berlin"},
+                {
+                    "every": "PT1H",
+                    "anchor": "2030-01-02T06:30:00.000Z",
+                    "start_at": "2030-01-02T07:30:00.000Z",
+                },
+                {"rrule": "FREQ=DAILY", "timezone": "UTC", "dtstart": "2030-01-02T09:00:00"},
+                {"at": "2029-01-01T00:00:00.000Z"},
+            ],
+            "timezone": "Europe/Berlin",
+            "max_runs": 5,
+            "except": [
+                {"date": "2030-01-01"},
+                {"from": "2030-02-01", "to": "2030-02-02"},
+                {"cron": "* 6 * * *", "timezone": "UTC"},
+            ],
+        },
+        "2030-01-02T07:30:00.000Z",
+    ),
     ({"at": "2030-01-01T02:00:00+01:00"}, {"at": "2030-01-01T01:00:00.000Z"}, "2030-01-01T01:00:00.000Z"),
 ]
 
@@ -177,6 +223,17 @@ async def test_an_h_that_never_fires_is_refused(api: httpx.AsyncClient, expressi
         [error] = response.json()["errors"]
         assert error["pointer"] == "/schedule/cron"
         assert "never fires" in error["detail"]
+
+
+async def test_what_leaves_nothing_is_refused(api: httpx.AsyncClient) -> None:
+    nothing = {"cron": "0 2 * * *", "except": [{"cron": "0 2 * * *"}]}
+    for path, body in (
+        ("/api/tasks", {"name": "t", "schedule": nothing, "target": {"type": "noop"}}),
+        ("/api/schedules/preview", {"schedule": nothing}),
+    ):
+        response = await api.post(path, json=body)
+        assert response.status_code == 422
+        assert [error["pointer"] for error in response.json()["errors"]] == ["/schedule/except"]
 
 
 async def test_an_interval_that_outlasts_the_calendar_is_refused(api: httpx.AsyncClient) -> None:

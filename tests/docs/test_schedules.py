@@ -47,7 +47,7 @@ def test_examples_of_whole_schedules(example: str, expected: str) -> None:
 
 
 def test_examples_are_found() -> None:
-    assert len(SCHEDULES) == 17
+    assert len(SCHEDULES) == 26
     assert len(EXAMPLES) == 25
     assert len(HASHED) == 4
     for expression in HASHED:

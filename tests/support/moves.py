@@ -9,9 +9,10 @@ from msgspec.structs import replace
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch, NoopTarget, Overlap, QueueTarget
 from taskscheduler.domain.events import BackfillOverlap, Error, Missed
+from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime
 from taskscheduler.domain.ids import mix
 from taskscheduler.domain.retry import Retry
-from taskscheduler.domain.schedule import Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
+from taskscheduler.domain.schedule import AnyOf, Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND
 
@@ -36,7 +37,7 @@ class Dice:
 
 
 def schedule(dice: Dice, now: int) -> Schedule:
-    match dice.pick(12):
+    match dice.pick(14):
         case 0:
             return OneTime(at=0)
         case 1:
@@ -58,6 +59,13 @@ def schedule(dice: Dice, now: int) -> Schedule:
             return Recurrence(rule[dice.pick(3)], "Europe/Berlin", "2026-02-25T02:30:00")
         case 8:
             return LocalEvery("Europe/Berlin", 0, days=1 + dice.pick(2))
+        case 11:
+            out = (ExceptCron("* 3-5 * * *"), ExceptDays("2026-03-29", "2026-03-30"), ExceptTime(now + HOUR, now + DAY))
+            return Cron("*/20 * * * *", "Europe/Berlin", excluded=out[: 1 + dice.pick(3)])
+        case 12:
+            members = (Cron("0 */2 * * *", "Europe/Berlin"), Every(HOUR, 0), OneTime(now + dice.pick(DAY), "at"))
+            calendar = ExceptCalendar("c", 1, ("2026-02-28", "2026-03-03/2026-03-05"))
+            return AnyOf(members[: 2 + dice.pick(2)], "Europe/Berlin", excluded=(calendar,) if dice.chance(2) else ())
         case 9:
             anchor = (now - 60 * DAY + dice.pick(62 * DAY)) // SECOND * SECOND
             return LocalEvery("Africa/Cairo", anchor, months=1, anchored=True, gap="skip", fold="both")
