@@ -317,7 +317,7 @@ def test_the_command_line_says_it_to_people_and_programs(real: str, cli: Run) ->
     assert code == 0
     assert err.splitlines()[0] == sentence
     assert err.splitlines()[1].startswith("warning: It fires 60 times an hour")
-    assert "02:0" in out
+    assert " 02:" in out
     found = json.loads(cli(*asked)[1])
     assert found["description"] == sentence
     assert found["warnings"][0].endswith("write 0 2 * * *.")

@@ -143,7 +143,7 @@ def refusal(task: Scenario) -> str:
         (msg.Update(DefinitionPatch(name="n"), at("2:00")), "/effective_from"),
         (planned("2:00", one_time("1:59")), "/schedule/at"),
         (planned("2:00", replace(QUARTER, end_at=at("1:30"))), "/schedule/end_at"),
-        (planned("2:00", Cron("0 0 0 1 1 ? 2025")), "/schedule"),
+        (planned("2:00", Cron("0 0 0 1 1 ? 2025")), "/schedule/cron"),
     ],
 )
 def test_what_cannot_take_force_is_refused(command: msg.Update, pointer: str) -> None:
