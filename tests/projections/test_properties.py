@@ -42,7 +42,7 @@ def test_no_list_has_a_stale_or_a_missing_row(moves: list[Step]) -> None:
         for name in lists:
             expected.add((BY_CREATED.name, (name, task.created_at, task.id)))
             expected.add((BY_NAME.name, (name, definition.name, task.id)))
-            expected.add((BY_NEXT_FIRE.name, (name, NEVER if task.next_fire is None else task.next_fire, task.id)))
+            expected.add((BY_NEXT_FIRE.name, (name, NEVER if task.upcoming is None else task.upcoming, task.id)))
     assert {(name, key) for name, key, _ in views.contents() if name in INDEX} == expected
 
 

@@ -27,7 +27,7 @@ ASKED = 25
 """Of every so many tasks the read models are asked for the ledger too."""
 
 
-@pytest.mark.timeout(60 + TASKS)
+@pytest.mark.timeout(600 + TASKS)
 def test_every_fire_time_of_a_year_is_accounted_for(capsys: pytest.CaptureFixture[str]) -> None:
     sums: Counter[str] = Counter()
     begun = time.perf_counter()
