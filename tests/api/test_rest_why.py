@@ -112,6 +112,15 @@ async def test_a_skip_names_the_run_that_was_in_the_way(asking: Asking) -> None:
     assert told["events"][-1]["summary"] == "skipped (overlap)"
 
 
+async def test_a_skip_beside_others_names_the_run_and_none_of_them(asking: Asking) -> None:
+    await asking.create(schedule={"every": "10s"})
+    await asking.pass_time(10_000)
+    first = (await asking.why(asking.begun + 10_000))["run_id"]
+    await asking.pass_time(30_000)
+    for seconds in (20, 30, 40):
+        assert f"the run {first} was still active" in (await asking.why(asking.begun + seconds * 1_000))["answer"]
+
+
 async def test_what_was_missed_names_the_silence(asking: Asking) -> None:
     await asking.create(catch_up={"policy": "latest", "window": "2d"})
     await asking.pass_time(26 * HOUR)
