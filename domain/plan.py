@@ -63,8 +63,8 @@ def plan_fires(task: Task, now: Instant, end: Instant, late_after: Millis) -> Pl
             cut = last if wanted and last is not None else missed_end
             skips += [(start, min(oldest, cut), "outside_window"), (max(start, oldest), cut, "missed")]
             if wanted and last is not None:
-                if _waits(task):
-                    skips.append((last, missed_end, "overlap"))
+                if (kept_from := _kept_from(task)) is not None:
+                    skips.append((last, missed_end, kept_from))
                 else:
                     fires.append((last, "catch_up"))
         else:
@@ -137,6 +137,15 @@ def _waits(task: Task) -> bool:
     return busy and task.definition.overlap not in ("allow_all", "cancel_other")
 
 
+def _kept_from(task: Task) -> ev.SkipReason | None:
+    """What keeps a single fire time from running at once."""
+    if _waits(task):
+        return "overlap"
+    assert task.definition is not None
+    full = len(task.runs) >= MAX_ACTIVE_RUNS and task.definition.overlap == "allow_all"
+    return "too_many_active" if full else None
+
+
 def _plan_backlog(task: Task, start: Instant, oldest: Instant, late: Instant, end: Instant) -> Plan:
     """The last missed times within window and limit are caught up, and with them what is due now."""
     assert task.definition is not None
@@ -163,10 +172,16 @@ def plan_resumed(task: Task, end: Instant, *, latest: bool) -> tuple[list[Skip],
         last = prev_before(schedule, end)
         assert last is not None
         skips: list[Skip] = [(began, last, "paused")]
-        if not _waits(task):
-            return skips, Plan([], task.backlog, [(last, "catch_up")])
-        plan = _plan_buffer(task, last, end)
-        waiting = None if plan.backlog is None else replace(plan.backlog, resumed_until=end)
+        match _kept_from(task):
+            case None:
+                return skips, Plan([], task.backlog, [(last, "catch_up")])
+            case "overlap":
+                plan = _plan_buffer(task, last, end)
+            case reason:
+                plan = Plan([(last, end, reason)], task.backlog, [])
+        waiting = plan.backlog
+        if waiting is not None and waiting is not task.backlog:
+            waiting = replace(waiting, resumed_until=end)
         return skips, plan._replace(backlog=waiting)
     skips, start, _ = _joined(task, began)
     first = _last_n_start(schedule, start, end, task.definition.catch_up.limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from taskscheduler.domain import events as ev
 from taskscheduler.domain.draft import Draft, tzdata_of
 from taskscheduler.domain.errors import Invalid
-from taskscheduler.domain.fires import drop_owed, settle_fires
+from taskscheduler.domain.fires import catch_up, drop_owed, settle_fires
 from taskscheduler.domain.schedule import NeverFires, OneTime, Schedule, first_fire, next_after, nominal_of, resolve
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import DAY, Instant, Millis
@@ -35,7 +35,7 @@ def planned(draft: Draft, schedule: Schedule, effective_from: Instant) -> ev.Pen
 def switch(draft: Draft) -> None:
     """Let the pending schedule take force when its time has come: after what the old one still named before it.
 
-    What is owed then is skipped, as it is by any change of schedule.
+    What is owed then, and does not run at once, is skipped, as it is by any change of schedule.
     """
     task = draft.task
     pending, definition = task.pending, task.definition
@@ -43,6 +43,7 @@ def switch(draft: Draft) -> None:
         return
     end = _end_of(task, definition.schedule, pending.effective_from)
     settle_fires(draft, end)
+    catch_up(draft)
     drop_owed(draft, end)
     draft.add(
         ev.ScheduleSwitched(

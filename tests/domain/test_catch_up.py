@@ -6,6 +6,7 @@ import pytest
 
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import CatchUp, DefinitionPatch
+from taskscheduler.domain.state import MAX_ACTIVE_RUNS
 from tests.domain.scenario import DAY, HOUR, HOURLY, MINUTE, Scenario, created, every
 
 
@@ -204,3 +205,10 @@ def test_a_manual_run_holds_the_backlog_up() -> None:
 def test_the_clock_may_stand_far_ahead(policy: str) -> None:
     task = hourly(policy).wake("100000:30")
     assert task.task.counts.skipped + task.task.counts.fired >= 100_000 - 3
+
+
+def test_the_latest_is_not_caught_up_where_too_many_runs_are_active() -> None:
+    task = created(HOURLY, overlap="allow_all", catch_up=CatchUp("latest", HOUR))
+    for _ in range(MAX_ACTIVE_RUNS):
+        task.when(msg.Trigger(), "0:30")
+    task.wake("1:30").then("skipped too_many_active 1:00", "next 2:00")

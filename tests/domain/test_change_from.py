@@ -54,6 +54,26 @@ def test_what_is_owed_then_is_skipped_as_by_any_change() -> None:
     task.then("skipped missed 2:00", "next 3:00", "switched at 2:30, next 3:15")
 
 
+def test_what_was_missed_before_it_begins_to_be_caught_up_as_before_any_change() -> None:
+    task = created(HOURLY, catch_up=CatchUp("all", DAY)).when(planned("3:30"), "0:30").wake("3:40")
+    task.then(
+        "next 4:00, backlog 1:00..3:30",
+        "queued catch_up 1:00",
+        "next 4:00, backlog 2:00..3:30",
+        "skipped missed 2:00",
+        "skipped missed 3:00",
+        "next 4:00",
+        "switched at 3:30, next 4:15",
+    )
+
+
+def test_where_runs_may_overlap_all_that_was_missed_before_it_runs() -> None:
+    task = created(HOURLY, catch_up=CatchUp("all", DAY), overlap="allow_all").when(planned("3:30"), "0:30")
+    task.wake("3:40")
+    assert [run.nominal_at for run in task.task.runs.values()] == [at("1:00"), at("2:00"), at("3:00")]
+    assert task.task.counts.skipped == 0
+
+
 def test_jitter_puts_no_fire_time_beyond_the_change() -> None:
     spread = replace(HOURLY, jitter=50 * MINUTE)
     task = created(spread)

@@ -7,7 +7,8 @@ import pytest
 from taskscheduler.domain import errors
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import CatchUp, DefinitionPatch
-from tests.domain.scenario import HOUR, HOURLY, MINUTE, Scenario, created, one_time, replace
+from taskscheduler.domain.state import MAX_ACTIVE_RUNS
+from tests.domain.scenario import HOUR, HOURLY, MINUTE, Scenario, created, every, one_time, replace
 
 SKIP = "skipped paused"
 
@@ -157,3 +158,22 @@ def test_purge_is_not_for_what_a_pause_holds_back() -> None:
 def test_a_cancelled_task_owes_nothing() -> None:
     task = created(HOURLY, overlap="buffer_all").wake("1:00").wake("2:00").when(msg.Cancel(), "2:30")
     task.when(msg.PurgeOwed(), "2:31").refused(errors.WrongState)
+
+
+def test_the_latest_does_not_run_where_too_many_do() -> None:
+    task = created(every(MINUTE), overlap="allow_all", catch_up=CatchUp(limit=1_000))
+    task.when(msg.Pause(), "0:00:30").when(resume("all"), "16:40:30")
+    assert len(task.task.runs) == MAX_ACTIVE_RUNS
+    task.when(msg.Pause(), "16:40:40").when(resume("latest"), "16:42:30")
+    task.then(f"{SKIP} 16:41", "resumed, missed latest", "skipped too_many_active 16:42", "next 16:43")
+    assert len(task.task.runs) == MAX_ACTIVE_RUNS
+
+
+def test_what_waited_for_a_run_before_the_pause_is_not_caught_up() -> None:
+    task = (
+        created(HOURLY, overlap="buffer_one", timeout=9 * HOUR).wake("1:00").claim("1:01", lease=9 * HOUR).wake("2:00")
+    )
+    task.when(msg.Pause(), "2:30").when(resume("latest"), "3:30").then(
+        "resumed, missed latest", "skipped overlap 3:00", "next 4:00, backlog 2:00..2:00:00.001"
+    )
+    task.complete("3:40").then("succeeded #1", "queued schedule 2:00", "next 4:00")
