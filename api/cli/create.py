@@ -79,6 +79,8 @@ def update(
     if (then := instant(effective_from, "--effective-from")) is not None:
         changes["effective_from"] = then
     if keep_schedule:
+        if "schedule" in changes:
+            raise UsageError("--keep-schedule takes a planned change back; leave it out to give another schedule")
         changes["pending_schedule"] = None
     if not changes:
         raise UsageError("say what to change, such as --priority 1")

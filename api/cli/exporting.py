@@ -21,12 +21,15 @@ def export(
     common: Common = COMMON,
 ) -> None:
     """Write all tasks as JSON lines, as `POST /api/tasks` takes them: `export > tasks.jsonl`, then `import tasks`."""
-    ended = 0
+    ended = planned = 0
     with common.client() as client:
         for task in client.iter_tasks(sort="created_at"):
             if not all and task.status in ENDED:
                 ended += 1
             else:
+                planned += task.pending_schedule is not None
                 show_all([exported(task)], {}, "jsonl")
     if ended:
         say(f"{ended} tasks that have ended were left out: --all writes them too")
+    if planned:
+        say(f"{planned} tasks have a planned change of schedule, which an export does not hold: plan it again")

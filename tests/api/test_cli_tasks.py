@@ -112,6 +112,13 @@ def test_a_change_is_planned_and_taken_back(stub: StubServer, cli: Run) -> None:
     assert (first, second) == ({"schedule": {"every": "1h"}, "pause_on_failure": 3}, {"pending_schedule": None})
 
 
+def test_another_schedule_is_not_given_and_the_present_one_kept(stub: StubServer, cli: Run) -> None:
+    code, _, err = cli("task", "update", "t1", "--every", "1h", "--keep-schedule")
+    assert code == 2
+    assert "--keep-schedule" in err
+    assert not stub.bodies("PATCH /api/tasks/t1")
+
+
 def test_a_task_shows_what_waits_for_it(stub: StubServer, cli: Run) -> None:
     pending = {"schedule": {"every": "PT1H"}, "effective_from": "2030-02-01T00:00:00.000Z"}
     owed = {"from": "2030-01-01T00:00:00.000Z", "until": "2030-01-01T05:00:00.000Z", "count": 5}

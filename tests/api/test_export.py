@@ -173,6 +173,14 @@ def test_those_that_have_ended_are_written_when_asked_for(stub: StubServer, cli:
     assert (code, list(lines(out)), err) == (0, list(statuses), "")
 
 
+def test_what_an_export_does_not_hold_is_said(stub: StubServer, cli: Run) -> None:
+    pending = {"schedule": {"every": "PT1H"}, "effective_from": "2030-02-01T00:00:00.000Z", "next_fire_at": FAR}
+    stub.on("GET /api/tasks", (200, {"items": [{**TASK, "pending_schedule": pending}, {**TASK, "id": "t2"}]}))
+    code, out, err = cli("export")
+    assert (code, len(lines(out))) == (0, 2)
+    assert "1 tasks have a planned change of schedule" in err
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
