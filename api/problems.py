@@ -11,7 +11,7 @@ import msgspec
 from litestar import Request
 from litestar.exceptions import HTTPException
 
-from taskscheduler.api.reply import Headers, Reply, encode
+from taskscheduler.api.reply import Headers, Interruption, Reply, encode
 from taskscheduler.commands.handler import Unavailable
 from taskscheduler.domain import errors
 from taskscheduler.projections.ports import ViewsUnavailable
@@ -79,7 +79,8 @@ class Problem(Exception):
         headers = self.headers
         if self.retry_after is not None:
             headers = (*headers, (b"retry-after", b"%d" % max(1, round(self.retry_after))))
-        return Reply(self.status, encode(self.document(instance)), media_type=MEDIA_TYPE.encode(), headers=headers)
+        kind = Interruption if self.kind == "too-large" else Reply
+        return kind(self.status, encode(self.document(instance)), media_type=MEDIA_TYPE.encode(), headers=headers)
 
 
 class Kind(NamedTuple):

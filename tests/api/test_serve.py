@@ -1,5 +1,6 @@
 """The serving process from outside: how it starts, refuses to start, and stops."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -175,6 +178,49 @@ def test_what_is_no_request_is_told_so_as_a_problem(server: Server) -> None:
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"content-type: application/problem+json" in head
     assert json.loads(body)["type"] == "/docs#malformed"
+
+
+def test_a_body_much_too_large_is_answered_although_the_client_hears_nothing_before_it_has_sent_all(
+    server: Server,
+) -> None:
+    request = urllib.request.Request(
+        f"{server.url}/api/tasks",
+        data=b'"' + b"x" * (24 * 1024 * 1024) + b'"',
+        headers={"Content-Type": "application/json", "Connection": "close"},
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    with refused.value as answer:
+        assert answer.code == 413
+        assert json.load(answer)["status"] == 413
+
+
+def test_a_length_beyond_all_reason_is_answered_before_anything_is_sent(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=30) as client:
+        client.sendall(
+            b"POST /api/tasks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 9223372036854775807\r\n\r\n"
+        )
+        client.settimeout(2)
+        reply = b""
+        while not reply.endswith(b"}"):
+            reply += client.recv(65536)
+    assert reply.startswith(b"HTTP/1.1 413 ")
+    assert b"larger than 1 MiB" in reply
+
+
+def test_a_head_without_end_is_refused(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=30) as client:
+        client.sendall(b"GET /api/tasks HTTP/1.1\r\nHost: x\r\nX-Much: ")
+        client.settimeout(30)
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 64 * 1024 * 1024:
+                client.sendall(b"x" * 16_384)
+                sent += 16_384
+        assert sent < 64 * 1024 * 1024
+    with Client(server.url) as other:
+        assert other.list_tasks().items == []
 
 
 def test_a_directory_in_use_is_refused_with_one_line(server: Server, tmp_path: Path) -> None:
