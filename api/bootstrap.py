@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import secrets
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from taskscheduler.api.claim_secret import claim_secret
 from taskscheduler.api.health import Component, HealthRegistry, disk_space, down, up
 from taskscheduler.api.ledger_check import LedgerCheck
 from taskscheduler.api.loops import Loops
@@ -29,7 +29,7 @@ from taskscheduler.streams.dispatch.dispatcher import HOLDER, Dispatcher, releas
 from taskscheduler.streams.dispatch.http import HttpCaller
 from taskscheduler.streams.dispatch.noop import NoopDispatcher
 from taskscheduler.streams.dispatch.queue import QueueService
-from taskscheduler.streams.dispatch.tokens import Tokens, new_secret
+from taskscheduler.streams.dispatch.tokens import Tokens
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.hub import Hub
 from taskscheduler.streams.replica import Replica
@@ -256,21 +256,3 @@ def http_caller(http: Http, clock: Callable[[], Instant]) -> HttpCaller:
         at_once=http.concurrency,
         connect_timeout=http.connect_timeout / 1000,
     )
-
-
-def claim_secret(settings: Settings) -> bytes:
-    """The secret of claim tokens: the one that is set, else one that stays in the data directory, never on the log."""
-    if settings.claims.secret is not None:
-        return new_secret(settings.claims.secret.encode())
-    path = settings.data_dir / "claim-secret"
-    try:
-        return new_secret(path.read_bytes())
-    except FileNotFoundError:
-        randomness = secrets.token_bytes(32)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(handle, randomness)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        return new_secret(randomness)

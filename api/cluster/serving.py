@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from taskscheduler.api.bootstrap import RESUMABLE, claim_secret
+from taskscheduler.api.bootstrap import RESUMABLE
+from taskscheduler.api.claim_secret import claim_secret
 from taskscheduler.api.cluster.commands import Commands
 from taskscheduler.api.cluster.part import Part
 from taskscheduler.api.health import Component, HealthRegistry, down, up
