@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 import msgspec
+import structlog
 from rocksdict import AccessType, Cache, ColumnFamily, Rdict, ReadOptions, WriteBatch
 
 from taskscheduler.streams.rocksdb.inspection import find_families, refusal
@@ -23,6 +24,8 @@ from taskscheduler.streams.rocksdb.sync_thread import SyncThread
 FORMAT = 1
 META = "meta"
 _FORMAT_KEY = b"format"
+
+_log = structlog.get_logger("taskscheduler")
 
 
 class Format(msgspec.Struct, frozen=True, gc=False):
@@ -274,6 +277,7 @@ class Database:
 
     def _fail(self, what: str, error: Exception) -> StorageFailed:
         self.failed = f"{what} in {self.path}: {error}"
+        _log.error("the storage failed, and takes nothing more until a restart", error=self.failed)
         return StorageFailed(self.failed)
 
     def unreadable(self, error: Exception) -> Exception:

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from taskscheduler.commands.ports import LogUnavailable
 from taskscheduler.domain.decision import Verdict
@@ -143,10 +144,14 @@ async def test_after_a_failed_write_nothing_is_acknowledged(
         monkeypatch.setattr(opened.database, "_db", Broken())
     else:
         monkeypatch.setattr(opened.database, "_flush_wal", Broken().write)
-    answers = await asyncio.gather(
-        *(opened.log.append([decision(f"task/{number}", 0)]) for number in range(10)), return_exceptions=True
-    )
+    with capture_logs() as told:
+        answers = await asyncio.gather(
+            *(opened.log.append([decision(f"task/{number}", 0)]) for number in range(10)), return_exceptions=True
+        )
     assert all(isinstance(answer, LogUnavailable) for answer in answers)
+    [line] = told
+    assert line["log_level"] == "error"
+    assert "the disk is gone" in line["error"]
     monkeypatch.undo()
     with pytest.raises(LogUnavailable, match="the disk is gone"):
         await opened.log.append([decision("task/b", 0)])
