@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from calendar import monthrange
+from calendar import isleap
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from taskscheduler.domain.local_days import DAY, EPOCH_ORDINAL, NEVER_AFTER, NEVER_BEFORE, month_of
+from taskscheduler.domain.local_days import (
+    DAY,
+    EPOCH_ORDINAL,
+    LEAP_MONTH_LENGTHS,
+    MONTH_LENGTHS,
+    NEVER_AFTER,
+    NEVER_BEFORE,
+    month_of,
+)
 from taskscheduler.domain.on_clock import Fold, Gap, OnClock
 from taskscheduler.domain.values import Instant
 from taskscheduler.domain.zones import offsets
@@ -44,9 +52,18 @@ class DaySteps:
 class MonthSteps:
     """The day and time of the anchor k * months later, k >= first; the last day of a month that has no such day."""
 
-    anchor: int
+    month: int
+    """That of the anchor, and its day and its second of the day."""
+    day: int
+    second: int
     months: int
     first: int
+
+    @classmethod
+    def of(cls, anchor: int, months: int, first: int) -> MonthSteps:
+        """Counted from a local second."""
+        day = date.fromordinal(anchor // DAY + EPOCH_ORDINAL).day
+        return cls(month_of(anchor), day, anchor % DAY, months, first)
 
     def next_from(self, local: int) -> int:
         return self._at(self._rank(local))
@@ -60,17 +77,17 @@ class MonthSteps:
 
     def _rank(self, local: int) -> int:
         """The smallest k of those that are not before `local`."""
-        k = max(self.first, (month_of(local) - month_of(self.anchor)) // self.months)
+        k = max(self.first, (month_of(local) - self.month) // self.months)
         return k if self._at(k) >= local else k + 1
 
     def _at(self, k: int) -> int:
-        month = month_of(self.anchor) + k * self.months
+        month = self.month + k * self.months
         if month > _LAST_MONTH:
             return NEVER_AFTER
         year, number = divmod(month, 12)
-        day = date.fromordinal(self.anchor // DAY + EPOCH_ORDINAL).day
-        reached = date(year, number + 1, min(day, monthrange(year, number + 1)[1]))
-        return (reached.toordinal() - EPOCH_ORDINAL) * DAY + self.anchor % DAY
+        lengths = LEAP_MONTH_LENGTHS if isleap(year) else MONTH_LENGTHS
+        reached = date(year, number + 1, min(self.day, lengths[number]))
+        return (reached.toordinal() - EPOCH_ORDINAL) * DAY + self.second
 
 
 @lru_cache(maxsize=4096)
@@ -79,5 +96,5 @@ def compile_steps(
 ) -> OnClock:
     """Every `days` days or `months` months by the clock of the zone, counted from `anchor`, a whole second."""
     local = anchor // 1000 + offsets(zone).segment(anchor // 1000)[2]
-    times = MonthSteps(local, months, first) if months else DaySteps(local, days, first)
+    times = MonthSteps.of(local, months, first) if months else DaySteps(local, days, first)
     return OnClock(gap or "shift", fold or "first", times)

@@ -155,6 +155,31 @@ async def test_a_preview_shows_when_and_what_the_clocks_say(api: httpx.AsyncClie
     assert (await preview(api, schedule=new_york, count=1))[0]["local"] == "2030-01-01T00:00:00.000-05:00"
 
 
+async def test_a_preview_begins_with_what_a_task_made_now_would_fire(api: httpx.AsyncClient) -> None:
+    """At midnight, what jitter put off from before it is no fire time any more; `after` may still ask for it."""
+    for number in range(20):
+        schedule = {"every": "1h", "anchor": "2029-12-31T00:30:00Z", "jitter": "59m"}
+        task = await create(api, "t", id=f"put-off-{number}", schedule=schedule)
+        made = (await api.get(f"/api/tasks/{task}")).json()
+        asked = {"schedule": schedule, "task_id": f"put-off-{number}", "count": 1}
+        [first] = await preview(api, **asked)
+        assert first["at"] == made["next_fire_at"]
+        assert first["at"] >= "2030-01-01T00:30"
+        [earlier] = await preview(api, **asked, after="2029-12-31T23:59:59.999Z")
+        assert earlier["at"] <= first["at"]
+
+
+async def test_a_preview_notes_clock_changes_of_members(api: httpx.AsyncClient) -> None:
+    daily = {"every": "1d", "anchor": "2030-03-01T01:00:00Z"}
+    several = {"any": [daily, {"cron": "30 2 * * *"}], "timezone": "Europe/Berlin"}
+    fires = await preview(api, schedule=several, count=3, after="2030-03-30T12:00:00Z")
+    assert [(fire["local"][:16], fire["note"]) for fire in fires] == [
+        ("2030-03-31T03:00", "shifted: 02:30 does not exist"),
+        ("2030-04-01T02:30", None),
+        ("2030-04-01T03:00", None),
+    ]
+
+
 async def test_a_preview_says_what_a_clock_change_did(api: httpx.AsyncClient) -> None:
     nightly = {"cron": "30 2 * * *", "timezone": "Europe/Berlin"}
     spring = {"count": 1, "after": "2030-03-30T12:00:00Z"}
