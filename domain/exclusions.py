@@ -8,7 +8,6 @@ from taskscheduler.domain.cron import compile_cron
 from taskscheduler.domain.cron_parse import DayRule, Fields, parse
 from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime, Exclusion, days_of
 from taskscheduler.domain.left_out import Between, ByClock, LeftOut
-from taskscheduler.domain.on_clock import Gap
 from taskscheduler.domain.stretches import CronStretches, DayStretches
 
 _MINUTES = tuple(range(60))
@@ -22,12 +21,11 @@ def compile_exclusions(
     cron: str | None = None,
     cron_zone: str | None = None,
     days: DayRule | None = None,
-    gap: Gap | None = None,
 ) -> tuple[LeftOut, ...]:
     """What is left out of the fire times of a schedule; raises InvalidCron.
 
     `cron` and what follows is the schedule where it goes by cron: an exclusion that names all its times of day leaves
-    out whole days, which are far fewer than times.
+    out whole days, which are far fewer than times, and with them what a gap put off.
     """
     found: list[LeftOut] = []
     all_days: list[tuple[int, int]] = []
@@ -43,8 +41,7 @@ def compile_exclusions(
             case ExceptCron(cron=expression, timezone=own):
                 stretches, named = cron_stretches(expression), parse(expression)
                 alike = fields is not None and cron_zone == (own or zone) and _names_all(named, fields, stretches.width)
-                # A fire time that a gap put off is left out where the exclusion is put off too.
-                if alike and (named.fixed_time or compile_cron(cron or "", gap, None, days).gap == "skip"):
+                if alike:
                     stretches = CronStretches(named._replace(minutes=_MINUTES, hours=_HOURS, seconds=(0,)), 60)
                 found.append(ByClock(stretches, own or zone))
     if all_days:

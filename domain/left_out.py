@@ -117,34 +117,43 @@ class ByClock:
 class Excluding:
     """Fire times without those that are left out."""
 
-    __slots__ = ("_left_out", "_nominal")
+    __slots__ = ("_begins", "_ends", "_left_out", "_nominal")
 
     def __init__(self, nominal: Nominal, left_out: Sequence[LeftOut]) -> None:
         self._nominal = nominal
         self._left_out = left_out
+        # From where on a search found nothing, forwards and backwards: it went far, so it is not made again.
+        self._ends: Instant | None = None
+        self._begins: Instant | None = None
 
     def next_after(self, instant: Instant) -> Instant | None:
         """The first fire time strictly after `instant`, or None."""
-        fire = self._nominal.next_after(instant)
+        first = fire = self._nominal.next_after(instant)
+        if first is None or (self._ends is not None and first >= self._ends):
+            return None
         for _ in range(MOST_IN_A_ROW):
             if fire is None or fire >= END * 1000:
-                return None
+                break
             end = self._end(fire)
             if end is None:
                 return fire
             fire = self._nominal.next_after(end - 1)
+        self._ends = first
         return None
 
     def prev_before(self, instant: Instant) -> Instant | None:
         """The last fire time strictly before `instant`, or None."""
-        fire = self._nominal.prev_before(min(instant, END * 1000))
+        last = fire = self._nominal.prev_before(min(instant, END * 1000))
+        if last is None or (self._begins is not None and last <= self._begins):
+            return None
         for _ in range(MOST_IN_A_ROW):
             if fire is None:
-                return None
+                break
             starts = [start for out in self._left_out if (start := out.start_of(fire)) is not None]
             if not starts:
                 return fire
             fire = self._nominal.prev_before(min(starts))
+        self._begins = last
         return None
 
     def count(self, start: Instant, end: Instant) -> int:

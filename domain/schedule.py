@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from msgspec.structs import replace
@@ -10,6 +11,7 @@ from taskscheduler.domain.bounds import Bounded, Bounds, Nominal
 from taskscheduler.domain.cron import InvalidCron, compile_cron
 from taskscheduler.domain.cron_hash import is_hashed, resolve_hash
 from taskscheduler.domain.cron_parse import DayRule
+from taskscheduler.domain.excluded import Exclusion
 from taskscheduler.domain.exclusions import compile_exclusions
 from taskscheduler.domain.ids import hash_of
 from taskscheduler.domain.left_out import Excluding, Union
@@ -146,11 +148,14 @@ def times_of(schedule: Schedule) -> Bounded | Nominal:
     """The fire times, ready to be walked through; raises InvalidCron and InvalidRule."""
     nominal: Nominal
     if isinstance(schedule, AnyOf):
-        nominal = Union([_left(times_of(each), each, schedule) for each in schedule.members])
+        out = schedule.excluded
+        nominal = Union(
+            [_left(each, out, schedule.timezone, True) if out else times_of(each) for each in schedule.members]
+        )
+    elif schedule.excluded:
+        nominal = _left(schedule, schedule.excluded, zone_of(schedule) or "UTC", False)
     else:
         nominal = _named(schedule)
-        if schedule.excluded:
-            nominal = _left(nominal, schedule, schedule)
     if not schedule.jitter and schedule.start_at is None and schedule.end_at is None:
         return nominal
     return Bounded(nominal, schedule)
@@ -164,25 +169,23 @@ def _named(schedule: Single) -> Nominal:
     return Local(schedule.compiled(), schedule.timezone)
 
 
-def _left(nominal: Nominal, single: Single, schedule: Schedule) -> Nominal:
-    """What is left of the fire times of `single` by what `schedule` leaves out."""
-    if not schedule.excluded:
-        return nominal
-    zone = zone_of(schedule) or "UTC"
+@lru_cache(maxsize=1024)
+def _left(single: Single, excluded: tuple[Exclusion, ...], zone: str, bounded: bool) -> Excluding:
+    """What is left of `single`, with or without its own bounds. Kept, since it learns where it ends."""
+    nominal = times_of(replace(single, excluded=())) if bounded else _named(single)
     if isinstance(single, Cron):
         text = single.resolved or single.cron
-        out = compile_exclusions(schedule.excluded, zone, text, single.timezone, single.days, single.gap)
-    else:
-        out = compile_exclusions(schedule.excluded, zone)
-    return Excluding(nominal, out)
+        return Excluding(nominal, compile_exclusions(excluded, zone, text, single.timezone, single.days))
+    return Excluding(nominal, compile_exclusions(excluded, zone))
 
 
 def counting_cost(schedule: Schedule, start: Instant, end: Instant) -> tuple[int, int]:
     """What it takes to count in start <= t < end: fire times to walk through, and stretches that are left out."""
+    several = isinstance(schedule, AnyOf)
     members = schedule.members if isinstance(schedule, AnyOf) else (schedule,)
-    named = [times_of(each) if isinstance(schedule, AnyOf) else _named(each) for each in members]
-    left = [_left(times, each, schedule) for times, each in zip(named, members, strict=True)]
-    stretches = sum(times.stretches(start, end) for times in left if isinstance(times, Excluding))
+    named = [times_of(each) if several else _named(each) for each in members]
+    zone, out = zone_of(schedule) or "UTC", schedule.excluded
+    stretches = sum(_left(each, out, zone, several).stretches(start, end) for each in members) if out else 0
     return Union(named).walked(start, end), stretches
 
 
