@@ -85,7 +85,7 @@ def _skip(why: Why, view: TaskView) -> str:
     reason = row.reason if row is not None else why.run.reason if why.run is not None else None
     settled = "" if why.settled_at is None else f", which was settled at {format_instant(why.settled_at)}"
     match reason:
-        case "overlap" if why.active is not None:
+        case "overlap" if why.active is not None and view.definition.overlap != "cancel_other":
             full = ", and as many fire times as may were waiting already" if view.definition.overlap in BUFFERS else ""
             return f"the run {why.active.id} was still active{full} (overlap {view.definition.overlap})"
         case "overlap":

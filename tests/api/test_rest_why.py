@@ -121,6 +121,25 @@ async def test_a_skip_beside_others_names_the_run_and_none_of_them(asking: Askin
         assert f"the run {first} was still active" in (await asking.why(asking.begun + seconds * 1_000))["answer"]
 
 
+async def test_a_run_that_had_ended_was_not_in_the_way(asking: Asking) -> None:
+    await asking.create(schedule={"every": "10s"})
+    await asking.pass_time(10_000)
+    held = await asking.api.post("/api/queues/mail/claims", json={"worker": "bob", "lease": "10m"})
+    (claim,) = held.json()["claims"]
+    await asking.do("trigger")
+    await asking.work(1_000)
+    await asking.pass_time(9_000)
+    assert f"the run {claim['run_id']} was still active" in (await asking.why(asking.begun + 20_000))["answer"]
+
+
+async def test_a_later_run_takes_the_place_of_an_earlier_one(asking: Asking) -> None:
+    await asking.create(schedule={"every": "10s"}, overlap="cancel_other")
+    await asking.pass_time(25_000)
+    told = await asking.why(asking.begun + 10_000)
+    assert told["answer"] == "It did not run: a run for another fire time took its place (overlap cancel_other)."
+    assert (await asking.why(asking.begun + 20_000))["outcome"] == "fired"
+
+
 async def test_what_was_missed_names_the_silence(asking: Asking) -> None:
     await asking.create(catch_up={"policy": "latest", "window": "2d"})
     await asking.pass_time(26 * HOUR)
@@ -207,8 +226,18 @@ async def test_a_planned_change_is_told_before_and_after(asking: Asking) -> None
     assert (await asking.why(change + 10 * MINUTE))["outcome"] == "not_a_fire_time"
     await asking.pass_time(2 * HOUR + 30 * MINUTE)
     assert (await asking.why(change + 10 * MINUTE))["before"] == format_instant(change)
+    assert (await asking.why(change + 4 * HOUR))["outcome"] == "to_come"
     taken = [event["type"] for event in (await asking.why(change + HOUR))["events"]]
     assert taken[0] == "schedule.switched.v1"
+
+
+async def test_a_planned_change_is_told_of_a_task_that_has_nothing_else_to_come(asking: Asking) -> None:
+    await asking.create(schedule={"every": "10m", "max_runs": 1})
+    body = {"schedule": {"every": "1h"}, "effective_from": format_instant(asking.begun + HOUR)}
+    assert (await asking.api.patch("/api/tasks/a", json=body)).status_code == 200
+    await asking.pass_time(10 * MINUTE)
+    due = (await asking.api.get("/api/tasks/a")).json()["next_fire_at"]
+    assert (await asking.why(due))["outcome"] == "to_come"
 
 
 async def test_a_backfill_is_told_beside_what_became_of_the_time(asking: Asking) -> None:
