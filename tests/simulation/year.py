@@ -251,6 +251,12 @@ class Year:
             if attempt is not None and self.chance.random() < 0.5:
                 self._do(msg.Lose(run.id, attempt.number, attempt.token_hash))
         self._check(self.now)
+        self._at(self.now + self.chance.randrange(MINUTE), self._tidy_up)
+
+    def _tidy_up(self) -> None:
+        """Soon after a restart somebody may not want what is owed any more."""
+        if self.task.backlog is not None and self.chance.random() < 0.3:
+            self._do(msg.PurgeOwed())
 
     # Decisions, and what is made of them.
 
