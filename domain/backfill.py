@@ -76,11 +76,13 @@ def cancel(draft: Draft, backfill_id: str, by: str) -> None:
     _end(draft, backfill, by, "cancelled")
 
 
-def end_all(draft: Draft, by: str) -> None:
-    """End what is left of all backfills, because the task ends."""
-    for backfill in draft.task.backfills.values():
-        if backfill.next is not None:
-            _end(draft, backfill, by, "task_ended")
+def cancel_runs_and_end_all(draft: Draft, by: str) -> None:
+    """Cancel the active runs, whatever they are part of, and end the backfills, because the task ends."""
+    running = [backfill.id for backfill in draft.task.backfills.values() if backfill.status == "running"]
+    for run_id in sorted(draft.task.runs):
+        draft.add(ev.RunCancelled(at=draft.now, run_id=run_id, by=by))
+    for backfill_id in running:
+        _end(draft, draft.task.backfills[backfill_id], by, "task_ended")
 
 
 def fill(draft: Draft) -> None:

@@ -186,10 +186,8 @@ def _create(draft: Draft, command: msg.Create) -> None:
 
 def _end(draft: Draft, actor: str) -> None:
     """Cancel what runs and account for what has come but did not run."""
-    for run_id in sorted(draft.task.runs):
-        draft.add(ev.RunCancelled(at=draft.now, run_id=run_id, by=actor))
+    backfill.cancel_runs_and_end_all(draft, actor)
     drop_owed(draft, draft.now + 1)
-    backfill.end_all(draft, actor)
 
 
 def _retry(draft: Draft) -> str:

@@ -115,6 +115,13 @@ def test_cancel_ends_it_and_its_runs_alone() -> None:
     task.when(msg.CancelBackfill("none"), "1:34").refused(errors.BackfillNotFound)
 
 
+def test_one_whose_last_runs_are_cancelled_with_the_task_is_cancelled() -> None:
+    task = created(HOURLY).when(over("-2:00", "0:00", "allow_all"), "0:30").when(msg.Cancel(), "0:31")
+    task.then("run cancelled", "run cancelled", "backfill task_ended, 0 left", "cancelled")
+    [backfill] = task.task.backfills.values()
+    assert (backfill.status, backfill.remaining, backfill.reason) == ("cancelled", 0, "task_ended")
+
+
 @pytest.mark.parametrize(("command", "ended"), [(msg.Cancel(), "cancelled"), (msg.Delete(), "deleted")])
 def test_the_end_of_the_task_is_that_of_its_backfills(command: msg.Command, ended: str) -> None:
     task = created(HOURLY).when(over("-5:00", "0:00"), "0:30").when(command, "0:31")
