@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -15,119 +15,19 @@ from taskscheduler.domain.decide import Decided
 from taskscheduler.domain.decision import Record, Verdict, fold
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.schedule import Schedule
-from taskscheduler.domain.state import Task, wakeup
+from taskscheduler.domain.state import MAX_BACKFILLS, Task, wakeup
 from taskscheduler.streams.codec import decode_record
-from tests.simulation.attempts import Attempts
-from tests.simulation.fires import Fires
+from tests.simulation.account import Account
 from tests.simulation.log import Log
-from tests.simulation.meant import Meant
 from tests.simulation.nominal import Nominal
 
 
 class Said(NamedTuple):
-    """What became of a command that was accepted: where, and the run it made."""
+    """What became of a command that was accepted: where, and the run or the backfill it made."""
 
     version: int
     run_id: str | None
-
-
-class Account:
-    """All that is known of one task apart from the state."""
-
-    def __init__(self, times: Callable[[Schedule], Nominal], policy: msg.Policy) -> None:
-        self.policy = policy
-        self.meant = Meant()
-        self.fires = Fires(times, policy.late_after)
-        self.attempts = Attempts()
-        self.paused = False
-        self.version = self.recorded_at = 0
-
-    def record(self, record: Record, commands: Sequence[msg.Command], state: Task) -> None:
-        """Take in an accepted decision for `commands` that led to `state`."""
-        now = record.recorded_at
-        assert record.expected_version == self.version, f"version {record.expected_version} follows {self.version}"
-        self.version += 1
-        assert state.version == self.version, f"the state is at version {state.version}, not {self.version}"
-        assert now >= self.recorded_at, "time runs backwards"
-        self.recorded_at = now
-        self.fires.begin_record(
-            now, dropping=any(isinstance(c, msg.Update | msg.Cancel | msg.Delete) for c in commands)
-        )
-        if any(isinstance(event, ev.TaskPurged) for event in record.events):
-            # What has been kept long enough goes before any command is applied.
-            self._purge(now)
-        for command in commands:
-            self.meant.carry_out(command, now)
-        for event in record.events:
-            assert event.at == now, f"{event} is part of a decision made at {now}"
-            self._note(event, commands)
-        self.meant.check(state)
-        self.fires.check(state)
-        self.attempts.check(state, record.events)
-        counts = state.counts
-        assert {
-            "succeeded": counts.succeeded,
-            "failed": counts.failed,
-            "cancelled": counts.cancelled,
-        } == self.attempts.ends
-        self._check_wakeup(record, commands, state)
-
-    def _note(self, event: ev.Event, commands: Sequence[msg.Command]) -> None:
-        fires, attempts = self.fires, self.attempts
-        match event:
-            case ev.AttemptClaimed():
-                assert fires.definition is not None, f"{event.run_id} was claimed, though its task has ended"
-                attempts.claimed(event, fires.definition)
-            case ev.AttemptSucceeded():
-                attempts.succeeded(event, commands)
-            case ev.RunQueued():
-                fires.queued(event, active=len(attempts.active), paused=self.paused)
-                attempts.queued(event)
-            case ev.FiresSkipped():
-                fires.skip(event, active=len(attempts.active), paused=self.paused)
-            case ev.AttemptFailed():
-                assert fires.definition is not None, f"{event.run_id} failed, though its task has ended"
-                attempts.failed(event, fires.definition, commands)
-            case ev.RunRequeued():
-                attempts.requeued(event)
-            case ev.AttemptRenewed():
-                attempts.renewed(event)
-            case ev.RunCancelled():
-                assert any(isinstance(c, msg.Cancel | msg.Delete) for c in commands), "cancelled by nobody"
-                attempts.cancelled(event)
-            case ev.TaskCreated():
-                fires.created(event)
-            case ev.TaskUpdated():
-                fires.updated(event)
-            case ev.TaskPaused() | ev.TaskResumed():
-                self.paused = isinstance(event, ev.TaskPaused)
-            case ev.TaskCancelled() | ev.TaskDeleted():
-                fires.end()
-            case ev.RunsExpired():
-                assert event.before <= event.at - self.policy.keep_runs, "runs expired too soon"
-            case _:
-                pass
-
-    def _purge(self, now: int) -> None:
-        deleted_at = self.meant.deleted_at
-        assert deleted_at is not None, "purged, though never deleted"
-        assert now >= deleted_at + self.policy.keep_deleted, "purged too soon"
-        self.meant, self.paused = Meant(), False
-        self.attempts.ends = dict.fromkeys(self.attempts.ends, 0)
-
-    def _check_wakeup(self, record: Record, commands: Sequence[msg.Command], state: Task) -> None:
-        now, due = record.recorded_at, record.wakeup
-        assert due == wakeup(state), f"the record says wakeup {due}, the state {wakeup(state)}"
-        created = any(isinstance(c, msg.Create) for c in commands)
-        assert due is None or due > now or created, f"the wakeup {due} was not moved past {now}"
-        earliest = self.attempts.earliest_due()
-        fire = None if self.paused else self.fires.next_due()
-        if fire is not None and (earliest is None or fire < earliest):
-            earliest = fire
-        if earliest is not None:
-            assert due is not None and due <= earliest, f"the wakeup is {due}, but something is due at {earliest}"
-        if due is not None and due != earliest and not created:
-            assert due == state.expire_at, f"nothing is due at the wakeup {due}"
+    backfill_id: str | None
 
 
 class Audit:
@@ -135,7 +35,7 @@ class Audit:
 
     def __init__(self, log: Log, times: Callable[[Schedule], Nominal], policy: msg.Policy) -> None:
         self.log = log
-        self._new = lambda: Account(times, policy)
+        self._new = lambda task_id: Account(task_id, times, policy)
         self.tasks: dict[str, Task] = {}
         self.accounts: dict[str, Account] = {}
         self.asked: dict[str, tuple[msg.Command, ...]] = {}
@@ -164,7 +64,7 @@ class Audit:
                     assert (task_id, event.key) not in self.keys, (
                         f"{event.verb} under {event.key} was carried out twice"
                     )
-                    self.keys[task_id, event.key] = Said(after.version, event.run_id)
+                    self.keys[task_id, event.key] = Said(after.version, event.run_id, event.backfill_id)
             accepted.append((record, after))
         return accepted
 
@@ -174,7 +74,7 @@ class Audit:
     def account(self, task_id: str) -> Account:
         account = self.accounts.get(task_id)
         if account is None:
-            account = self.accounts[task_id] = self._new()
+            account = self.accounts[task_id] = self._new(task_id)
         return account
 
     def done(self, task_id: str, command: msg.Command, key: msg.Key | None, decided: Decided) -> None:
@@ -184,6 +84,7 @@ class Audit:
             said = self.keys.get((task_id, key.key))
             assert said is not None, f"{command} was acknowledged and is lost"
             assert said.run_id == decided.run_id, f"{command} made the run {said.run_id}, not {decided.run_id}"
+            assert said.backfill_id == decided.backfill_id, f"{command} made {said.backfill_id}"
         if isinstance(command, msg.Trigger | msg.Retry):
             assert decided.run_id in account.attempts.made, f"{command} was acknowledged, and its run is lost"
         if isinstance(command, msg.Complete | msg.Fail) and decided.refused is None:
@@ -203,7 +104,8 @@ class Audit:
             case msg.Resume():
                 assert not meant.paused, "the end of a pause was taken for none"
             case msg.Update():
-                assert meant.updated(command, now) == meant.definition, "an update was taken for none"
+                same = meant.updated(command, now) == (meant.definition, meant.planned)
+                assert same, "an update was taken for none"
             case msg.Renew() | msg.Lose() | msg.Complete() | msg.Fail():
                 pass
             case _:
@@ -221,8 +123,12 @@ class Audit:
             case errors.TaskExists():
                 right = meant.definition is not None
             case errors.WrongState():
-                ended = not account.fires.open and account.fires.next_due() is None and not attempts.active
-                right = meant.cancelled or isinstance(command, msg.Retry) or (isinstance(command, msg.Cancel) and ended)
+                right = meant.cancelled or self._has_nothing(task_id, command, now)
+            case errors.BackfillNotFound():
+                right = isinstance(command, msg.CancelBackfill)
+                right = right and command.backfill_id not in self.state(task_id).backfills
+            case errors.Invalid():
+                right = _is_invalid(account, command, now)
             case errors.NotClaimable():
                 assert isinstance(command, msg.Claim)
                 held = attempts.active.get(command.run_id)
@@ -235,6 +141,27 @@ class Audit:
             case _:
                 right = False
         assert right, f"{command} was refused: {error}"
+
+    def _has_nothing(self, task_id: str, command: msg.Command, now: int) -> bool:
+        """Whether there is nothing that the command could change."""
+        account, state = self.account(task_id), self.state(task_id)
+        fires, attempts, backfills = account.fires, account.attempts, account.backfills
+        match command:
+            case msg.Retry():
+                return True
+            case msg.Cancel():
+                to_come = fires.open or fires.next_due() is not None or account.meant.planned is not None
+                return not (to_come or attempts.active or backfills.waiting())
+            case msg.PurgeOwed():
+                due = attempts.earliest_due()
+                return state.backlog is None or (due is not None and due <= now)
+            case msg.Backfill():
+                return sum(backfill.status == "running" for backfill in state.backfills.values()) >= MAX_BACKFILLS
+            case msg.CancelBackfill(backfill_id=backfill_id):
+                page = backfills.pages[backfill_id]
+                return page.next is None and backfill_id not in backfills.active.values()
+            case _:
+                return False
 
     def sweep(self, now: int, patience: int) -> None:
         """Nothing that was due before `patience` ago waits still. For times when all has been well for as long."""
@@ -259,6 +186,17 @@ class Audit:
         return encoded
 
 
+def _is_invalid(account: Account, command: msg.Command, now: int) -> bool:
+    match command:
+        case msg.Backfill():
+            definition = account.meant.definition
+            return definition is not None and not account.backfills.asked(definition.schedule, command)
+        case msg.Update(effective_from=int(effective_from)):
+            return effective_from <= now
+        case _:
+            return False
+
+
 def _what(event: ev.Event) -> str:
     """What an event is counted as."""
     match event:
@@ -266,6 +204,12 @@ def _what(event: ev.Event) -> str:
             return f"skipped {reason}"
         case ev.RunQueued(cause=cause):
             return f"queued {cause}"
+        case ev.RunCancelled(by="overlap"):
+            return "cancelled by overlap"
+        case ev.TaskPaused(by="scheduler"):
+            return "paused itself"
+        case ev.TaskResumed(missed=missed):
+            return f"resumed {missed}"
         case ev.AttemptFailed(outcome=outcome, reason=reason):
             return f"attempt {outcome} {reason}"
         case _:

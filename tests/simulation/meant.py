@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 from msgspec.structs import replace
 
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import Definition
+from taskscheduler.domain.ids import hash_of
 from taskscheduler.domain.schedule import Every, OneTime, Schedule
 from taskscheduler.domain.state import Task
 
 
-class Meant:
-    """Nothing but commands changes it."""
+class Planned(NamedTuple):
+    """The schedule that is to hold from an instant on."""
 
-    def __init__(self) -> None:
+    schedule: Schedule
+    effective_from: int
+
+
+class Meant:
+    """Nothing but commands changes it, and what the task itself does because it was told to."""
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
         self.definition: Definition | None = None
+        self.planned: Planned | None = None
         self.revision = 0
         self.created_at = 0
         self.paused = self.cancelled = False
@@ -31,31 +43,46 @@ class Meant:
                 self.revision = 1
             case msg.Update():
                 changed = self.updated(command, now)
-                self.revision += changed != self.definition
-                self.definition = changed
+                self.revision += changed != (self.definition, self.planned)
+                self.definition, self.planned = changed
             case msg.Pause():
                 self.paused = True
             case msg.Resume():
                 self.paused = False
             case msg.Cancel():
-                self.cancelled = True
+                self.cancelled, self.planned = True, None
             case msg.Delete():
-                self.deleted_at = now
+                self.deleted_at, self.planned = now, None
             case _:
                 pass
 
-    def updated(self, update: msg.Update, now: int) -> Definition:
-        """The definition as the update leaves it."""
+    def switch(self, now: int) -> Definition:
+        """The planned schedule takes force; the definition with it."""
+        planned = self.planned
+        assert self.definition is not None and planned is not None and planned.effective_from <= now, (
+            "changed by nobody"
+        )
+        self.definition, self.planned = replace(self.definition, schedule=planned.schedule), None
+        return self.definition
+
+    def updated(self, update: msg.Update, now: int) -> tuple[Definition, Planned | None]:
+        """The definition, and what is planned, as the update leaves them."""
         assert self.definition is not None, "an update of nothing"
-        patch = update.patch
+        patch, planned = update.patch, self.planned
         given = {f: v for f in patch.__struct_fields__ if (v := getattr(patch, f)) is not msgspec.UNSET}
-        if "schedule" in given:
-            given["schedule"] = self._resolved(given["schedule"], now)
-        return replace(self.definition, **given)
+        if update.effective_from is not None:
+            planned = Planned(self._resolved(given.pop("schedule"), update.effective_from), update.effective_from)
+        elif "schedule" in given:
+            given["schedule"], planned = self._resolved(given["schedule"], now), None
+        elif update.drop_pending:
+            planned = None
+        return replace(self.definition, **given), planned
 
     def check(self, state: Task) -> None:
         """The state says what is meant."""
         assert state.definition == self.definition, f"meant is {self.definition}, the state says {state.definition}"
+        pending = None if state.pending is None else (state.pending.schedule, state.pending.effective_from)
+        assert pending == self.planned, f"planned is {self.planned}, the state says {pending}"
         assert state.revision == self.revision, f"revision {state.revision}, but {self.revision} changes were accepted"
         assert (state.pause is not None) == self.paused, f"meant to be paused: {self.paused}, the state forgot it"
         assert (state.cancelled_at is not None) == self.cancelled, f"meant to be cancelled: {self.cancelled}"
@@ -67,12 +94,14 @@ class Meant:
         return self.definition is not None and self.deleted_at is None and not self.cancelled
 
     def _resolved(self, schedule: Schedule, now: int) -> Schedule:
+        if schedule.jitter:
+            schedule = replace(schedule, salt=hash_of(self.task_id) >> 1)
         match schedule:
             case OneTime(kind="now"):
-                return OneTime(at=now)
+                return replace(schedule, at=now)
             case OneTime(kind="delay", delay=delay):
                 return replace(schedule, at=now + (delay or 0))
-            case Every(anchored=False):
-                return replace(schedule, anchor=self.created_at)
+            case Every(every=every, anchored=False, start_at=start):
+                return replace(schedule, anchor=self.created_at if start is None else start - every)
             case _:
                 return schedule

@@ -49,7 +49,7 @@ class Months:
         self.end = START + days * DAY
         self.names = [f"t{number:05}" for number in range(tasks)]
         self.log = Log()
-        begin, horizon = START - DAY, self.end + 20 * DAY
+        begin, horizon = START - 10 * DAY, self.end + 60 * DAY
         self.audit = Audit(self.log, lambda schedule: nominal(schedule, begin, horizon), POLICY)
         self.deciders = [
             Decider(f"n{number}", self.log, self.audit, POLICY, self.chance.randrange(-400, 400))

@@ -1,4 +1,7 @@
-"""Which fire times a schedule has, without the scheduler's own arithmetic: by formula, or by watching a clock."""
+"""Which fire times a schedule has, without the scheduler's own arithmetic: by formula, or by watching a clock.
+
+Only the number that jitter draws for a time is the scheduler's: nobody could know it otherwise.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from functools import cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from taskscheduler.domain.bounds import Bounds
+from taskscheduler.domain.ids import mix
 from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
 
 BLOCK = 1_800
@@ -76,11 +81,54 @@ class Listed:
         return found if self.at(found) == time else None
 
 
-Nominal = Spaced | Listed
+class Nominal:
+    """The nominal times that bounds leave of those named, numbered from 0 on, and when each is due."""
+
+    def __init__(self, named: Spaced | Listed, bounds: Bounds) -> None:
+        self._named = named
+        self._jitter, self._salt, self._end = bounds.jitter, bounds.salt, bounds.end_at
+        self._before = 0 if bounds.start_at is None else named.after(bounds.start_at - 1)
+
+    def at(self, index: int) -> int | None:
+        time = self._named.at(index + self._before)
+        return time if time is None or self._end is None or time <= self._end else None
+
+    def due(self, index: int) -> int | None:
+        """When it fires: put off by jitter, but not to the next one."""
+        time = self.at(index)
+        if time is None or not self._jitter:
+            return time
+        following = self._named.at(index + self._before + 1)
+        most = self._jitter if following is None else min(self._jitter, following - time - 1)
+        return time + mix(self._salt, time) % (most + 1)
+
+    def after(self, instant: int) -> int:
+        """The index of the first nominal time after `instant`."""
+        return max(0, self._named.after(instant) - self._before)
+
+    def index(self, time: int) -> int | None:
+        """Which nominal time `time` is."""
+        found = self._named.index(time)
+        if found is None or found < self._before or self.at(found - self._before) is None:
+            return None
+        return found - self._before
+
+    def between(self, start: int, until: int) -> list[int]:
+        """Those in start <= t < until."""
+        found: list[int] = []
+        index = self.after(start - 1)
+        while (time := self.at(index)) is not None and time < until:
+            found.append(time)
+            index += 1
+        return found
 
 
 def nominal(schedule: Schedule, start: int, end: int) -> Nominal:
     """The fire times of a resolved schedule; those of a cron schedule between two instants (milliseconds)."""
+    return Nominal(_named(schedule, start, end), schedule)
+
+
+def _named(schedule: Schedule, start: int, end: int) -> Spaced | Listed:
     match schedule:
         case OneTime(at=at):
             return Listed([at])

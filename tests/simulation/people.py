@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.decide import Decided
-from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch, NoopTarget, QueueTarget, Target
+from taskscheduler.domain.definition import DefinitionPatch
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.events import Error
-from taskscheduler.domain.retry import Retry
-from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
+from taskscheduler.domain.schedule import Cron, Every
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND
+from tests.simulation import wishes
 from tests.simulation.decider import Ask, Decider
-from tests.simulation.nominal import ZONES
 
 if TYPE_CHECKING:
     from tests.simulation.months import Life, Months
@@ -30,80 +29,11 @@ def settle_in(months: Months) -> None:
     months.live(_uses(months))
 
 
-def schedule(chance: random.Random, now: int) -> Schedule:
-    """Few tasks fire often, many once."""
-    zone = chance.choice(ZONES)
-    often = chance.random()
-    if often < 0.001:
-        return chance.choice([Cron("0 * * * *", zone), Every(every=40 * MINUTE, anchor=0)])
-    if often < 0.013:
-        return chance.choice([Cron("45 */6 * * *", zone), Every(every=chance.randrange(4, 9) * HOUR, anchor=0)])
-    if often < 0.045:
-        daily = ("45 1 * * *", "30 2 * * *", "0 9 * * MON-FRI", "30 1-3 * * *")
-        some_day = now - 3 * DAY + chance.randrange(6 * DAY)
-        return chance.choice([Cron(chance.choice(daily), zone), Every(DAY + chance.randrange(HOUR), some_day, True)])
-    if often < 0.3:
-        weekly = ("15 2 * * SUN", "30 */12 * * SAT,SUN", "0 6 1,15 * *")
-        return chance.choice([Cron(chance.choice(weekly), zone), Every(every=7 * DAY, anchor=0)])
-    match chance.randrange(3):
-        case 0:
-            return OneTime(at=0)
-        case 1:
-            return OneTime(at=now - HOUR + chance.randrange(30 * DAY), kind="at")
-        case _:
-            return OneTime(at=0, kind="delay", delay=chance.randrange(10 * DAY))
-
-
-def target(chance: random.Random) -> Target:
-    return QueueTarget(f"q{chance.randrange(2)}", "k") if chance.random() < 0.5 else NoopTarget()
-
-
-def retry(chance: random.Random) -> Retry:
-    return Retry(
-        max_attempts=chance.choice((1, 3, 3, 6)),
-        backoff=chance.choice(("exponential", "linear", "fixed")),
-        initial=chance.choice((0, SECOND, MINUTE, HOUR)),
-        jitter=chance.choice((0.0, 0.1, 1.0)),
-        max_elapsed=chance.choice((None, None, 2 * HOUR)),
-    )
-
-
-def catch_up(chance: random.Random) -> CatchUp:
-    window = chance.choice((0, HOUR, DAY, 3 * DAY, 7 * DAY))
-    return CatchUp(chance.choice(("all", "all", "latest", "none")), window, chance.choice((1, 3, 10, 100)))
-
-
-def definition(chance: random.Random, now: int) -> Definition:
-    return Definition(
-        name="t",
-        schedule=schedule(chance, now),
-        target=target(chance),
-        retry=retry(chance),
-        timeout=chance.choice((30 * SECOND, 5 * MINUTE, HOUR, DAY)),
-        catch_up=catch_up(chance),
-        priority=chance.randrange(1, 10),
-    )
-
-
-def _update(chance: random.Random, now: int, task: Task) -> msg.Update:
-    assert task.definition is not None
-    match chance.randrange(5):
-        case 0 | 1:
-            patch = DefinitionPatch(schedule=schedule(chance, now))
-        case 2:
-            patch = DefinitionPatch(retry=retry(chance), timeout=chance.choice((MINUTE, HOUR)))
-        case 3:
-            patch = DefinitionPatch(catch_up=catch_up(chance), target=target(chance), schedule=task.definition.schedule)
-        case _:
-            patch = DefinitionPatch(name=f"n{chance.randrange(2)}")
-    return msg.Update(patch)
-
-
 def _creates(months: Months) -> Life:
     gap = (months.end - months.now) / 2 / len(months.names)
     for name in months.names:
         yield int(months.chance.expovariate(1 / gap))
-        months.live(_asks(months, name, msg.Create(definition(months.chance, months.now))))
+        months.live(_asks(months, name, msg.Create(wishes.definition(months.chance, months.now))))
 
 
 def _uses(months: Months) -> Life:
@@ -114,9 +44,20 @@ def _uses(months: Months) -> Life:
         command = _command(months.chance, months.audit.state(name), months.now)
         if command is not None:
             months.live(_asks(months, name, command))
+            if isinstance(command, msg.Backfill):
+                months.at(
+                    months.now + months.chance.randrange(3 * HOUR), months.live, _thinks_better_of_it(months, name)
+                )
             if months.chance.random() < 0.05:
                 # Two at once, by two people.
                 months.live(_asks(months, name, msg.Trigger()))
+
+
+def _thinks_better_of_it(months: Months, name: str) -> Life:
+    """Mostly, what was asked for is wanted, or is made already."""
+    backfills = months.audit.state(name).backfills
+    if backfills and months.chance.random() < 0.5:
+        yield from _asks(months, name, msg.CancelBackfill(months.chance.choice(list(backfills))))
 
 
 def tidies_up(months: Months) -> Life:
@@ -130,30 +71,45 @@ def tidies_up(months: Months) -> Life:
 def _reconsiders(months: Months, name: str) -> Life:
     task = months.audit.state(name)
     if task.exists:
-        update = _update(months.chance, months.now, task)
-        commands = (update, update, msg.Cancel(), msg.Delete(), msg.Pause(), msg.Trigger())
+        update = wishes.update(months.chance, months.now, task)
+        commands = (
+            update,
+            update,
+            msg.Cancel(),
+            msg.Delete(),
+            msg.Pause(),
+            msg.Trigger(),
+            msg.PurgeOwed(),
+            msg.PurgeOwed(),
+        )
         yield from _asks(months, name, months.chance.choice(commands))
 
 
 def _command(chance: random.Random, task: Task, now: int) -> msg.Command | None:
     """What somebody might want, now that the task is as it is."""
     if task.definition is None:
-        return msg.Create(definition(chance, now)) if task.version else None
+        return msg.Create(wishes.definition(chance, now)) if task.version else None
     luck = chance.random()
     if task.runs and luck < 0.2:
         return msg.Cancel() if luck < 0.1 else msg.Delete()
     if task.deleted_at is not None:
-        return msg.Create(definition(chance, now)) if luck < 0.1 else None
+        return msg.Create(wishes.definition(chance, now)) if luck < 0.1 else None
     if task.cancelled_at is not None:
         return msg.Delete() if luck < 0.5 else msg.Pause()
     if task.pause is not None and luck < 0.6:
-        return msg.Resume()
+        return wishes.resume(chance)
+    if any(backfill.status == "running" for backfill in task.backfills.values()) and luck < 0.3:
+        return msg.CancelBackfill(chance.choice(list(task.backfills)))
+    if task.backlog is not None and luck < 0.4:
+        return msg.PurgeOwed()
     if task.status == "failed" and luck < 0.7:
         return msg.Retry()
     if task.status in ("completed", "failed") and luck < 0.8:
-        return msg.Update(DefinitionPatch(schedule=schedule(chance, now)))
+        return msg.Update(DefinitionPatch(schedule=wishes.schedule(chance, now)))
+    if luck < (0.3 if isinstance(task.definition.schedule, Every | Cron) else 0.02):
+        return wishes.backfill(chance, now)
     if luck < 0.63:
-        return _update(chance, now, task)
+        return wishes.update(chance, now, task)
     if luck < 0.72:
         return msg.Trigger()
     if luck < 0.87:
@@ -161,7 +117,7 @@ def _command(chance: random.Random, task: Task, now: int) -> msg.Command | None:
     if luck < 0.93:
         return msg.Retry()
     if luck < 0.96:
-        return msg.Resume()
+        return chance.choice((msg.Resume(), msg.PurgeOwed(), msg.CancelBackfill("none")))
     return msg.Cancel() if luck < 0.985 else msg.Delete()
 
 
@@ -187,9 +143,13 @@ def _asks(months: Months, name: str, command: msg.Command) -> Life:
 
 
 def offer(months: Months, task: Task, run_id: str) -> None:
-    """A run can be claimed: mostly one takes it soon, sometimes two race, sometimes all are busy."""
+    """A run can be claimed: mostly one takes it soon, sometimes two race, sometimes all are busy.
+
+    Where an overlap is not just skipped, there shall be some.
+    """
     luck = months.chance.random()
-    wait = months.chance.randrange(20 * SECOND if luck < 0.97 else 5 * HOUR)
+    soon = 0.97 if task.definition is None or task.definition.overlap == "skip" else 0.8
+    wait = months.chance.randrange(20 * SECOND if luck < soon else 5 * HOUR)
     months.at(months.now + wait, months.live, _claims(months, task.id, run_id))
     if luck < 0.1:
         months.at(months.now + wait, months.live, _claims(months, task.id, run_id))

@@ -18,10 +18,13 @@ TASKS = int(os.environ.get("TASKSCHEDULER_SIM_CORE_TASKS", "2000"))
 DAYS = int(os.environ.get("TASKSCHEDULER_SIM_CORE_DAYS", "92"))
 
 HAPPENS = (
-    "queued schedule, queued catch_up, queued manual, queued retry, skipped overlap, skipped missed, skipped paused, "
-    "skipped outside_window, attempt failed gave_up, attempt failed attempts_exhausted, attempt lost None, "
-    "attempt timed_out None, attempt.renewed.v1, attempt.reported_late.v1, run.cancelled.v1, task.updated.v1, "
-    "task.paused.v1, task.resumed.v1, task.cancelled.v1, task.deleted.v1, task.purged.v1, runs.expired.v1"
+    "queued schedule, queued catch_up, queued manual, queued retry, queued backfill, skipped overlap, skipped missed, "
+    "skipped paused, skipped outside_window, skipped purged, attempt failed gave_up, "
+    "attempt failed attempts_exhausted, "
+    "attempt lost None, attempt timed_out None, attempt.renewed.v1, attempt.reported_late.v1, run.cancelled.v1, "
+    "cancelled by overlap, task.updated.v1, schedule.switched.v1, task.paused.v1, paused itself, resumed skip, "
+    "resumed latest, resumed all, backfill.requested.v1, backfill.advanced.v1, backfill.ended.v1, task.cancelled.v1, "
+    "task.deleted.v1, task.purged.v1, runs.expired.v1"
 ).split(", ")
 
 
