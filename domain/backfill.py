@@ -9,9 +9,9 @@ from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import Definition
 from taskscheduler.domain.draft import Draft, tzdata_of
 from taskscheduler.domain.errors import BackfillNotFound, Invalid, WrongState
-from taskscheduler.domain.schedule import count_between, next_after
+from taskscheduler.domain.schedule import Schedule, count_between, next_after
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, MAX_BACKFILLS, Backfill
-from taskscheduler.domain.values import DAY, Millis
+from taskscheduler.domain.values import DAY, Instant, Millis
 
 MOST_BACKFILLED = 100_000
 """Fire times of one backfill."""
@@ -38,12 +38,12 @@ def request(draft: Draft, definition: Definition, command: msg.Backfill, by: str
         raise Invalid("/from", f"must be at most {LONGEST_AGO // DAY:,} days ago")
     # Jitter spreads load when times come; these are over. How many runs a schedule makes is about what is to come.
     schedule = replace(definition.schedule, jitter=0, max_runs=None)
-    total = count_between(schedule, command.start, command.until)
+    total = _count(schedule, command.start, command.until)
     first = next_after(schedule, command.start - 1)
     if not total or first is None:
         raise Invalid("/from", _NO_FIRE_TIME)
     if total > MOST_BACKFILLED:
-        raise Invalid("/from", f"{total:,} fire times up to `to` are over {MOST_BACKFILLED:,}: ask for less at a time")
+        raise Invalid("/from", f"more than {MOST_BACKFILLED:,} fire times up to `to`: ask for less at a time")
     if sum(backfill.status == "running" for backfill in draft.task.backfills.values()) >= MAX_BACKFILLS:
         raise WrongState(f"the task has {MAX_BACKFILLS} backfills; wait for one to end or cancel it")
     backfill_id = draft.new_run_id(draft.now)
@@ -62,6 +62,19 @@ def request(draft: Draft, definition: Definition, command: msg.Backfill, by: str
         )
     )
     return backfill_id
+
+
+def _count(schedule: Schedule, start: Instant, until: Instant) -> int:
+    """How many fire times are asked for, or that they are too many.
+
+    Some schedules can be counted only by walking: nobody should have to wait while years are, to be refused in the end.
+    """
+    total, step = 0, DAY
+    while start < until and total <= MOST_BACKFILLED:
+        end = min(start + step, until)
+        total += count_between(schedule, start, end)
+        start, step = end, 2 * step
+    return total
 
 
 def cancel(draft: Draft, backfill_id: str, by: str) -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from taskscheduler.domain import errors
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.backfill import MAX_BACKFILL_RUNS
+from taskscheduler.domain.backfill import MAX_BACKFILL_RUNS, MOST_BACKFILLED
 from taskscheduler.domain.definition import DefinitionPatch
 from taskscheduler.domain.ids import run_id_floor
+from taskscheduler.domain.schedule import AnyOf, Schedule, count_between
 from taskscheduler.domain.state import MAX_BACKFILLS
 from tests.domain.scenario import DAY, HOUR, HOURLY, MINUTE, Cron, at, created, every, one_time, replace
 
@@ -155,6 +156,20 @@ def test_a_hundred_thousand_fire_times_and_no_more() -> None:
     task.when(msg.Backfill(at("0:00") - 100_000 * MINUTE, at("0:00")), "0:31")
     assert task.refusal is None
     assert [b.total for b in task.task.backfills.values()] == [100_000]
+
+
+def test_too_many_are_refused_without_counting_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = 0
+
+    def count(schedule: Schedule, start: int, end: int) -> int:
+        nonlocal counted
+        counted += (found := count_between(schedule, start, end))
+        return found
+
+    monkeypatch.setattr("taskscheduler.domain.backfill.count_between", count)
+    often = AnyOf((Cron("*/2 * * * *"), Cron("1-59/2 * * * *")))
+    created(often).when(msg.Backfill(at("0:00") - 3_650 * DAY, at("0:00")), "0:30").refused(errors.Invalid)
+    assert counted < 4 * MOST_BACKFILLED
 
 
 def test_so_many_at_once_and_those_that_ended_make_room() -> None:
