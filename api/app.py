@@ -14,7 +14,18 @@ from litestar.types import Message, Receive, Send
 from taskscheduler.api.node import Node, Running
 from taskscheduler.api.openapi import handlers as openapi_handlers
 from taskscheduler.api.problems import answer, instance_of, problem_of
-from taskscheduler.api.routes import actuator, batch, claims, events, fire_times, ledger, runs, schedules, tasks
+from taskscheduler.api.routes import (
+    actuator,
+    batch,
+    calendars,
+    claims,
+    events,
+    fire_times,
+    ledger,
+    runs,
+    schedules,
+    tasks,
+)
 from taskscheduler.api.schemas.task import RESERVED
 from taskscheduler.api.settings import Settings
 from taskscheduler.api.tracing import begin_trace
@@ -44,6 +55,7 @@ def create_app(node: Node, settings: Settings, *, observe: Observe | None = None
             *runs.handlers(node),
             *ledger.handlers(node),
             *schedules.handlers(node),
+            *calendars.handlers(node),
             *claims.handlers(node),
             *events.handlers(node),
             *openapi_handlers(),

@@ -24,16 +24,18 @@ from taskscheduler.domain.messages import Policy
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.queries import Queries
+from taskscheduler.streams.calendar_uses import CalendarUses
 from taskscheduler.streams.claimable import Claimables
 from taskscheduler.streams.dispatch.dispatcher import HOLDER, Dispatcher, release_held
 from taskscheduler.streams.dispatch.http import HttpCaller
 from taskscheduler.streams.dispatch.noop import NoopDispatcher
 from taskscheduler.streams.dispatch.queue import QueueService
 from taskscheduler.streams.dispatch.tokens import Tokens
+from taskscheduler.streams.following import Following
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.hub import Hub
 from taskscheduler.streams.replica import Replica
-from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table
+from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table, use_table
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.claim_tables import RocksClaimTable, RocksHolderTable
 from taskscheduler.streams.rocksdb.database import Database
@@ -41,12 +43,13 @@ from taskscheduler.streams.rocksdb.event_log import RocksEventLog
 from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES
 from taskscheduler.streams.rocksdb.state_store import StateStore
 from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
+from taskscheduler.streams.rocksdb.use_table import RocksUseTable
 from taskscheduler.streams.rocksdb.views import FAMILY as VIEWS
 from taskscheduler.streams.rocksdb.views import RocksViews
 from taskscheduler.streams.timers import Timers
 from taskscheduler.streams.triggers import TriggerLoop
 
-FAMILIES = (*LOG_FAMILIES, *state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES, VIEWS)
+FAMILIES = (*LOG_FAMILIES, *state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES, use_table.FAMILY, VIEWS)
 RESUMABLE = 1_000
 """Decisions read at the start so that live listeners can resume across it."""
 
@@ -80,6 +83,7 @@ class Storage:
     timers: RocksTimerTable
     claimable: RocksClaimTable
     holders: RocksHolderTable
+    uses: RocksUseTable
 
 
 def open_storage(database: Database, clock: Callable[[], Instant]) -> Storage:
@@ -89,7 +93,7 @@ def open_storage(database: Database, clock: Callable[[], Instant]) -> Storage:
     buffer = Buffer(database)
     store = StateStore(buffer)
     views = RocksViews(buffer, database.format.log_id)
-    tables = RocksTimerTable(buffer), RocksClaimTable(buffer), RocksHolderTable(buffer)
+    tables = RocksTimerTable(buffer), RocksClaimTable(buffer), RocksHolderTable(buffer), RocksUseTable(buffer)
     if store.position().fold_version != FOLD_VERSION or views.stale:
         logger.warning("folding the whole log again", reason="this release derives other things from it")
         store.start_over()
@@ -114,7 +118,8 @@ class EmbeddedNode:
         self.timers = Timers(storage.timers)
         self.claimables = Claimables(storage.claimable)
         self.holders = Holders(storage.holders, always=(HOLDER,))
-        derived = (Projector(self.views), self.timers, self.claimables, self.holders)
+        self.calendar_uses = CalendarUses(storage.uses)
+        derived = (Projector(self.views), self.timers, self.claimables, self.holders, self.calendar_uses)
         self.replica = Replica(self.log, self.store, derived)
         self.handler = CommandHandler(
             self.log,
@@ -136,6 +141,7 @@ class EmbeddedNode:
         )
         self._http = http_caller(settings.http, clock)
         self.triggers = TriggerLoop(self.timers, self.handler, clock)
+        self.following = Following({0: self.calendar_uses}, self.handler, lambda: (0,))
         self.noop = NoopDispatcher(self.claimables, self.handler, seed=seed)
         self.dispatcher = Dispatcher(self._http, self.claimables, self.handler, clock=clock, seed=seed)
         self.ledger_check = LedgerCheck(self.queries, self.metrics, settings.ledger, clock=clock)
@@ -159,6 +165,7 @@ class EmbeddedNode:
         self.log.follower = self.replica.follow
         released = await release_held(self.holders, self.handler)
         self._loops.start("triggers", self.triggers.run)
+        self._loops.start("calendars", self.following.run)
         self._loops.start("noop", self.noop.run)
         self._loops.start("dispatch", self.dispatcher.run)
         if self.settings.ledger.check_every:
@@ -190,6 +197,10 @@ class EmbeddedNode:
     async def caught_up_to(self, token: str) -> None:
         """Nothing to wait for: every query sees every acknowledged write."""
 
+    def users_of(self, calendar: str, limit: int) -> list[str]:
+        """The ids of tasks that use a calendar."""
+        return [use.task_id for use in self.calendar_uses.of(calendar, limit=limit)]
+
     def due_backlog(self) -> int:
         """Timers that are due and not decided on, counted up to a limit."""
         return self.timers.backlog(self.clock(), BACKLOG_LIMIT)
@@ -203,7 +214,7 @@ class EmbeddedNode:
     def _register(self) -> None:
         self.health.register("log", self._log_health)
         self.health.register("replica", self._replica_health)
-        self.health.register("timers", lambda: self._loops.health("triggers"))
+        self.health.register("timers", lambda: self._loops.health("triggers", "calendars"))
         self.health.register("dispatch", lambda: self._loops.health("dispatch", "noop"))
         self.health.register("diskSpace", disk_space(self.settings.data_dir), needed=True)
         watch = self.metrics.watch

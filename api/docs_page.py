@@ -27,7 +27,7 @@ nav a { margin-right: 1rem; }
 a { color: var(--accent); }
 """
 
-_METHODS = ("get", "post", "patch", "delete")
+_METHODS = ("get", "post", "put", "patch", "delete")
 
 
 def render(document: dict[str, Any]) -> bytes:

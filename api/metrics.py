@@ -16,7 +16,7 @@ from prometheus_client.core import InfoMetricFamily
 
 from taskscheduler.api.meters import Counter, Gauge, Histogram
 from taskscheduler.domain import events
-from taskscheduler.domain.decision import Accepted
+from taskscheduler.domain.decision import Accepted, AnyAccepted, of_tasks
 
 PREFIX = "taskscheduler_"
 LATENESS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
@@ -92,13 +92,14 @@ class Metrics:
         """Say how one of GAUGES is read. Raises KeyError for an unknown name."""
         self._watch(name, GAUGES[name], read)
 
-    def apply(self, accepted: Sequence[Accepted]) -> None:
-        """Count what accepted decisions say (an observer of the replica)."""
-        for change in accepted:
+    def apply(self, accepted: Sequence[AnyAccepted]) -> None:
+        """Count what accepted decisions on tasks say (an observer of the replica)."""
+        changes = of_tasks(accepted)
+        for change in changes:
             self.active_runs += len(change.after.runs) - len(change.before.runs)
             if change.status_before != change.status_after:
                 self._move(change.status_before, change.status_after)
-        self.count(accepted)
+        self.count(changes)
 
     def count(self, accepted: Sequence[Accepted]) -> None:
         """Count their events alone; where several processes fold the same log, one of them must."""

@@ -17,7 +17,7 @@ from taskscheduler.api.operations import OPTION, RESPONSE_HEADERS, Operation, Re
 from taskscheduler.api.problems import KINDS
 from taskscheduler.api.reply import Reply, encode
 from taskscheduler.api.routes.common import Request
-from taskscheduler.api.schemas import actuator, backfill, ledger, preview, task, views, work
+from taskscheduler.api.schemas import actuator, backfill, calendar, ledger, preview, task, views, work
 from taskscheduler.api.schemas.shapes import Schema
 
 TAGS = {
@@ -25,6 +25,7 @@ TAGS = {
     "runs": "What ran, and what failed for good.",
     "events": "The history of a task, and what happens now.",
     "schedules": "When a schedule would fire.",
+    "calendars": "Days that schedules may leave out.",
     "workers": "How workers get work from queues and report.",
     "actuator": "Health, metrics and build information, in the shapes of Spring Boot's actuator.",
     "documentation": "This document.",
@@ -34,6 +35,7 @@ COMPONENTS: dict[str, Schema] = {
     **backfill.COMPONENTS,
     **work.COMPONENTS,
     **preview.COMPONENTS,
+    **calendar.COMPONENTS,
     **views.COMPONENTS,
     **ledger.COMPONENTS,
     **actuator.COMPONENTS,

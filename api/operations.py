@@ -74,7 +74,7 @@ KEY = header(
 )
 IF_MATCH = header(
     "If-Match",
-    'Only when the task is at this revision, such as `"r3"`; several may be listed, `*` is any.',
+    'Only when it is at this revision (of a calendar: version), such as `"r3"`; several may be listed, `*` is any.',
     {"type": "string", "pattern": r'^(\*|"r[1-9][0-9]{0,8}"(, ?"r[1-9][0-9]{0,8}")*)$', "examples": ['"r3"']},
 )
 TRACE = header(
@@ -90,10 +90,13 @@ TOKEN = header(
 
 RESPONSE_HEADERS: dict[str, Schema] = {
     "ETag": {
-        "description": "The revision of the task, for `If-Match`.",
+        "description": "The revision of the task, or the version of the calendar, for `If-Match`.",
         "schema": {"type": "string", "pattern": '^"r[1-9][0-9]*"$'},
     },
-    "Location": {"description": "Where the task is.", "schema": {"type": "string", "format": "uri-reference"}},
+    "Location": {
+        "description": "Where the task, or the calendar, is.",
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
     "Idempotent-Replayed": {
         "description": "There when the answer is a repeated one.",
         "schema": {"type": "string", "const": "true"},

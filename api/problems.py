@@ -91,9 +91,9 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "malformed": Kind(400, "Malformed request", "The body is not JSON, or a header cannot be read."),
-    "not-found": Kind(404, "Not found", "There is no such path, task, run or claim."),
+    "not-found": Kind(404, "Not found", "There is no such path, task, run, claim or calendar."),
     "method-not-allowed": Kind(405, "Method not allowed", "The path exists but not with this method; see `Allow`."),
-    "conflict": Kind(409, "Not in this state", "The state of the task, run or claim does not allow it."),
+    "conflict": Kind(409, "Not in this state", "The state of the task, run, claim or calendar does not allow it."),
     "exists": Kind(409, "The id is taken", "There is a task of this id already."),
     "claim-lost": Kind(409, "The claim is lost", "Another holds the attempt, or it has ended."),
     "gone": Kind(410, "Deleted", "The task was deleted; its history is kept for a while."),
@@ -116,6 +116,7 @@ _DOMAIN: dict[type[errors.DomainError], str] = {
     errors.TaskNotFound: "not-found",
     errors.TaskGone: "gone",
     errors.BackfillNotFound: "not-found",
+    errors.CalendarNotFound: "not-found",
     errors.TaskExists: "exists",
     errors.WrongState: "conflict",
     errors.RevisionMismatch: "revision-mismatch",

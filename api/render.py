@@ -69,7 +69,7 @@ def _pending(pending: Pending) -> dict[str, Any]:
     return {
         "schedule": _schedule(pending.schedule),
         "effective_from": format_instant(pending.effective_from),
-        "next_fire_at": format_instant(pending.next_fire),
+        "next_fire_at": _instant(pending.next_fire),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from taskscheduler.domain.decide import Decided
+from taskscheduler.domain.decided import Decided
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.messages import Command, Key
 from taskscheduler.domain.values import Instant
@@ -24,7 +24,10 @@ class Unavailable(Exception):
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
-    """One command for one task. `due_at` keeps a trigger's decision from being made on an earlier clock."""
+    """One command for one task, or for what else has this id.
+
+    `due_at` keeps a trigger's decision from being made on an earlier clock.
+    """
 
     task_id: str
     command: Command

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from taskscheduler.commands.asks import Waiting
-from taskscheduler.domain.decide import Decided
+from taskscheduler.domain.decided import Decided
 from taskscheduler.domain.decision import Record
-from taskscheduler.domain.state import Task
+from taskscheduler.domain.entities import Entity
 
 
 class Decision:
@@ -17,7 +17,7 @@ class Decision:
 
     __slots__ = ("accepted", "after", "before", "record", "task_id")
 
-    def __init__(self, record: Record, before: Task, after: Task, accepted: list[tuple[Waiting, Decided]]) -> None:
+    def __init__(self, record: Record, before: Entity, after: Entity, accepted: list[tuple[Waiting, Decided]]) -> None:
         self.task_id = before.id
         self.before = before
         self.after = after

@@ -16,21 +16,24 @@ import msgspec
 from taskscheduler.commands.asks import Answer, Ask, Done, Group, Unavailable, Waiting
 from taskscheduler.commands.batch import Deadlines, Decision, waiting_for
 from taskscheduler.commands.ports import DecisionLog, Folded, LogUnavailable, Receipt
-from taskscheduler.domain.decide import Decided, decide
+from taskscheduler.domain.calendar import Calendar, calendar_id
+from taskscheduler.domain.decided import Decided
 from taskscheduler.domain.decision import Record, Verdict, stream_of
+from taskscheduler.domain.entities import Entity, rules_of
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.messages import (
     Command,
     Complete,
     Context,
     Fail,
+    Follow,
     Key,
     Lose,
     Policy,
     Renew,
     Wake,
 )
-from taskscheduler.domain.state import Task, wakeup
+from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant, Millis
 
 __all__ = ["Answer", "Ask", "CommandHandler", "Done", "Unavailable"]
@@ -51,7 +54,7 @@ VALID_FOR: Millis = 30_000
 """After this a record that arrives late is refused by every reader."""
 
 
-_SAFE_TO_REPEAT = (Wake, Renew, Complete, Fail, Lose)
+_SAFE_TO_REPEAT = (Wake, Follow, Renew, Complete, Fail, Lose)
 """Where nothing to do is no refusal: triggers are given again, and holders of attempts ask again."""
 
 
@@ -131,7 +134,26 @@ class CommandHandler:
 
     def state(self, task_id: str) -> Task:
         """The state of a task as far as the replica has folded the log."""
-        return self._folded.state(task_id)
+        state = self._folded.state(task_id)
+        assert type(state) is Task
+        return state
+
+    def calendar(self, name: str) -> Calendar:
+        """The same of a calendar."""
+        state = self._folded.state(calendar_id(name))
+        assert type(state) is Calendar
+        return state
+
+    async def caught_up(self, id: str) -> None:
+        """The read barrier, for who would refuse on a state that another instance may have changed.
+
+        Raises Unavailable.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._folded.caught_up(id)
+        except (TimeoutError, LogUnavailable):
+            raise Unavailable(f"the log was not read within {self._timeout:g} s; nothing was changed", "none") from None
 
     async def drain(self) -> None:
         """Returns when no decision is on its way."""
@@ -201,26 +223,26 @@ class CommandHandler:
             return None
 
     def _decide(self, task_id: str, waiting: list[Waiting]) -> Decision | None:
-        task = self._folded.state(task_id)
-        now = max(self._clock(), task.recorded_at, *[w.ask.due_at for w in waiting])
+        state, rules = self._folded.state(task_id), rules_of(task_id)
+        now = max(self._clock(), state.recorded_at, *[w.ask.due_at for w in waiting])
         if len(waiting) > 1 and len({w.ask.actor for w in waiting if type(w.ask.command) is not Wake}) > 1:
             waiting = self._put_back_other_actors(task_id, waiting)
-        version = task.version
-        drafted = task
+        version = state.version
+        drafted = state
         accepted: list[tuple[Waiting, Decided]] = []
         for w in waiting:
             ask = w.ask
             context = Context(now, self._seed(), ask.actor, ask.key, ask.if_match)
             try:
-                decided = decide(drafted, ask.command, context, self._policy)
+                decided = rules.decide(drafted, ask.command, context, self._policy)
             except DomainError as error:
-                if drafted is task:
+                if drafted is state:
                     self._refuse(w, error)
                 else:
                     # What it was refused for is not on the log yet.
                     self._enqueue(w)
                 continue
-            drafted = decided.task
+            drafted = decided.state
             accepted.append((w, decided))
         if len(accepted) == 1:
             events = accepted[0][1].events
@@ -239,15 +261,14 @@ class CommandHandler:
             record_id=next(self._record_ids),
             expected_version=version,
             recorded_at=now,
-            wakeup=wakeup(drafted),
+            wakeup=rules.wakeup(drafted),
             valid_until=now + VALID_FOR,
             actor=first.actor,
             cause=first.cause,
             trace=first.trace,
             events=events,
         )
-        after = msgspec.structs.replace(drafted, version=version + 1, recorded_at=now)
-        return Decision(record, task, after, accepted)
+        return Decision(record, state, _after(drafted, version + 1, now), accepted)
 
     @staticmethod
     def _report(message: str, error: Exception) -> None:
@@ -325,10 +346,10 @@ class CommandHandler:
             token = f"{receipt.partition}:{receipt.position}"
             after = decision.after
             for waiting, decided in decision.accepted[:-1]:
-                task = msgspec.structs.replace(decided.task, version=after.version, recorded_at=after.recorded_at)
-                self._reply(waiting, msgspec.structs.replace(decided, task=task), token)
+                state = _after(decided.state, after.version, after.recorded_at)
+                self._reply(waiting, msgspec.structs.replace(decided, state=state), token)
             waiting, decided = decision.accepted[-1]
-            self._reply(waiting, msgspec.structs.replace(decided, task=after), token)
+            self._reply(waiting, msgspec.structs.replace(decided, state=after), token)
             return
         for waiting, _ in decision.accepted:
             if not waiting.answered:
@@ -368,3 +389,8 @@ class CommandHandler:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _after(drafted: Entity, version: int, recorded_at: Instant) -> Entity:
+    after: Entity = msgspec.structs.replace(drafted, version=version, recorded_at=recorded_at)
+    return after

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from taskscheduler.domain.decision import Record, Verdict
-from taskscheduler.domain.state import Task
+from taskscheduler.domain.entities import Entity
 from taskscheduler.domain.values import Instant
 
 
@@ -64,8 +64,8 @@ class DecisionLog(Protocol):
 class Folded(Protocol):
     """The keyed state that a replica folds the log into."""
 
-    def state(self, task_id: str) -> Task:
-        """The state of a task as far as the log is applied. `Task(id)` when it never existed."""
+    def state(self, id: str) -> Entity:
+        """The state of what has this id as far as the log is applied; an empty one when it never existed."""
         ...
 
     def expect(self, record_ids: Sequence[str]) -> Awaitable[list[Verdict]]:
@@ -75,14 +75,14 @@ class Folded(Protocol):
         """
         ...
 
-    def drafted(self, record: Record, before: Task, after: Task) -> None:
+    def drafted(self, record: Record, before: Entity, after: Entity) -> None:
         """The decider folded its record on `before` already; a replica that is still there may take over `after`."""
         ...
 
-    def token(self, task_id: str) -> str:
-        """Up to where the log is folded that holds the task, as `partition:position`."""
+    def token(self, id: str) -> str:
+        """Up to where the log is folded that holds what has this id, as `partition:position`."""
         ...
 
-    async def caught_up(self, task_id: str) -> None:
-        """Returns when everything that was on the task's partition at the call is applied (the read barrier)."""
+    async def caught_up(self, id: str) -> None:
+        """Returns when everything that was on its partition at the call is applied (the read barrier)."""
         ...

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple, assert_never
 
-import msgspec
 from msgspec.structs import replace
 
 from taskscheduler.domain import backfill, errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
+from taskscheduler.domain.calendar_use import follow
+from taskscheduler.domain.decided import Decided, replayed
 from taskscheduler.domain.definition import Definition, lane_of
 from taskscheduler.domain.draft import Draft, tzdata_of
 from taskscheduler.domain.evolve import KEY_LIFETIME
@@ -17,7 +18,7 @@ from taskscheduler.domain.fires import catch_up, drop_owed, purge_owed
 from taskscheduler.domain.resume import resume
 from taskscheduler.domain.schedule import first_fire
 from taskscheduler.domain.settle import fail_attempt, lose, plan_retention, settle
-from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Released, Run, Task, UsedKey
+from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Released, Run, Task
 from taskscheduler.domain.update import resolved, update
 from taskscheduler.domain.values import Instant
 
@@ -25,22 +26,6 @@ MAX_KEYS = 2_000
 """Idempotency-Keys remembered for one task."""
 
 ERROR_MESSAGE_LIMIT = 1_024
-
-
-class Decided(msgspec.Struct, frozen=True, gc=False):
-    """The events of a decision, the state after them, and what the caller is told.
-
-    `refused` is raised to the caller although the events are recorded (evidence of a late report).
-    """
-
-    events: tuple[ev.Event, ...]
-    task: Task
-    run_id: str | None = None
-    backfill_id: str | None = None
-    replayed: UsedKey | None = None
-    lease_until: Instant | None = None
-    cancel_requested: bool = False
-    refused: errors.DomainError | None = None
 
 
 class _Reply:
@@ -63,16 +48,14 @@ class _Past(NamedTuple):
     reported: bool
 
 
-def decide(task: Task, command: msg.Command, context: msg.Context, policy: msg.Policy) -> Decided:
+def decide(task: Task, command: msg.TaskCommand, context: msg.Context, policy: msg.Policy) -> Decided:
     """Settle what is due, then apply the command. Raises a DomainError when it is refused."""
-    key = context.key
-    if key is not None and (used := task.keys.get(key.key)) is not None:
-        if used.fingerprint != key.fingerprint:
-            raise errors.KeyReused("this Idempotency-Key was used for another request; use a new key")
-        return Decided(events=(), task=task, run_id=used.run_id, backfill_id=used.backfill_id, replayed=used)
+    if (known := replayed(task, context)) is not None:
+        return known
     draft, reply = Draft(task, context, policy), _Reply()
     settle(draft)
     _apply(draft, command, context, reply)
+    key = context.key
     # A refusal is no result to repeat, and a sign of life is the same however often it comes.
     if key is not None and reply.refused is None and not isinstance(command, msg.Renew):
         _room_for_a_key(draft)
@@ -93,7 +76,7 @@ def decide(task: Task, command: msg.Command, context: msg.Context, policy: msg.P
         plan_retention(draft)
     return Decided(
         events=tuple(draft.events),
-        task=draft.task,
+        state=draft.task,
         run_id=reply.run_id,
         backfill_id=reply.backfill_id,
         lease_until=reply.lease_until,
@@ -102,10 +85,13 @@ def decide(task: Task, command: msg.Command, context: msg.Context, policy: msg.P
     )
 
 
-def _apply(draft: Draft, command: msg.Command, context: msg.Context, reply: _Reply) -> None:
+def _apply(draft: Draft, command: msg.TaskCommand, context: msg.Context, reply: _Reply) -> None:
     match command:
         case msg.Wake():
             pass
+        case msg.Follow():
+            if draft.task.exists and draft.task.cancelled_at is None:
+                follow(draft, command.calendar)
         case msg.Claim():
             _claim(draft, command, reply)
         case msg.Complete():

@@ -6,12 +6,16 @@ and the log's own append time alone, so every reader reaches the same one withou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec.structs import force_setattr
 
+from taskscheduler.domain.entities import Entity, Other, rules_of
+from taskscheduler.domain.entities import id_of as id_of
+from taskscheduler.domain.entities import stream_of as stream_of
 from taskscheduler.domain.events import Event
 from taskscheduler.domain.evolve import evolve
 from taskscheduler.domain.state import Task, TaskStatus
@@ -20,7 +24,7 @@ from taskscheduler.domain.values import Instant
 FOLD_VERSION = 1
 """Raised whenever the shape of the state or `evolve` changes; a replica at another one refolds from the log."""
 
-TASK_STREAM = "task/"
+E = TypeVar("E", bound=Entity)
 
 
 class Verdict(StrEnum):
@@ -52,7 +56,7 @@ class Record(Envelope, frozen=True, gc=False, omit_defaults=True, kw_only=True):
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """A record that every reader accepts, where it stands on the log, and what it found and left.
+    """A record about a task that every reader accepts, where it stands on the log, and what it found and left.
 
     `wakeup_before` is the wakeup of the record accepted before it on the same stream. The statuses are those of the
     task before and after, None where it does not exist: many readers ask for them, so they are found once.
@@ -75,6 +79,43 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
             force_setattr(self, "status_after", self.after.status)
 
 
+class AcceptedOther(msgspec.Struct, frozen=True, gc=False):
+    """The same for a record that is about something else."""
+
+    partition: int
+    position: int
+    appended_at: Instant
+    record: Record
+    before: Other
+    after: Other
+    wakeup_before: Instant | None = None
+
+
+AnyAccepted: TypeAlias = Accepted | AcceptedOther
+
+
+def accepted_as(
+    partition: int,
+    position: int,
+    appended_at: Instant,
+    record: Record,
+    before: Entity,
+    after: Entity,
+    wakeup_before: Instant | None = None,
+) -> AnyAccepted:
+    """An accepted record, by what it is about."""
+    if isinstance(before, Task):
+        assert isinstance(after, Task)
+        return Accepted(partition, position, appended_at, record, before, after, wakeup_before)
+    assert not isinstance(after, Task)
+    return AcceptedOther(partition, position, appended_at, record, before, after, wakeup_before)
+
+
+def of_tasks(accepted: Iterable[AnyAccepted]) -> list[Accepted]:
+    """Those that are about tasks."""
+    return [one for one in accepted if type(one) is Accepted]
+
+
 class Judged(Protocol):
     """What a verdict looks at."""
 
@@ -93,28 +134,19 @@ def judge(version: int, envelope: Judged, appended_at: Instant) -> Verdict:
     return Verdict.ACCEPTED
 
 
-def fold(task: Task, record: Record, appended_at: Instant) -> tuple[Task, Verdict]:
+def fold(state: E, record: Record, appended_at: Instant) -> tuple[E, Verdict]:
     """The state after the record and the verdict on it. Anything but acceptance leaves the state as it was."""
-    verdict = judge(task.version, record, appended_at)
+    verdict = judge(state.version, record, appended_at)
     if verdict is not Verdict.ACCEPTED:
-        return task, verdict
-    return apply(task, record.events, record.recorded_at), verdict
+        return state, verdict
+    return apply(state, record.events, record.recorded_at), verdict
 
 
-def apply(task: Task, events: tuple[Event, ...], recorded_at: Instant) -> Task:
+def apply(state: E, events: tuple[Event, ...], recorded_at: Instant) -> E:
     """The state after one accepted decision."""
+    after: Any = state
+    evolve_one = evolve if type(state) is Task else rules_of(state.id).evolve
     for event in events:
-        task = evolve(task, event)
-    return msgspec.structs.replace(task, version=task.version + 1, recorded_at=recorded_at)
-
-
-def stream_of(task_id: str) -> str:
-    """The stream of a task."""
-    return TASK_STREAM + task_id
-
-
-def task_id_of(stream: str) -> str:
-    """The task of a stream. Raises ValueError for a stream of another kind."""
-    if not stream.startswith(TASK_STREAM):
-        raise ValueError(f"{stream!r} is not the stream of a task")
-    return stream[len(TASK_STREAM) :]
+        after = evolve_one(after, event)
+    folded: E = msgspec.structs.replace(after, version=state.version + 1, recorded_at=recorded_at)
+    return folded

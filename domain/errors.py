@@ -23,6 +23,10 @@ class TaskExists(DomainError):
     """The id is taken."""
 
 
+class CalendarNotFound(DomainError):
+    """No such calendar was ever made, or it was deleted."""
+
+
 class WrongState(DomainError):
     """The task or run is not in a state in which this can be done."""
 

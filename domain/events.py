@@ -1,4 +1,4 @@
-"""The immutable facts of a task. A tag is a promise: a new shape gets a new tag and the old one is read for ever.
+"""The immutable facts. A tag is a promise: a new shape gets a new tag and the old one is read for ever.
 
 Events carry no stream, version or actor (the envelope of their decision does), but every instant that was
 computed when they were decided, so that folding them needs no clock and no time zone data.
@@ -10,7 +10,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from taskscheduler.domain.calendar_definition import CalendarDefinition, ResolvedDays
 from taskscheduler.domain.definition import Definition
+from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.schedule import Schedule
 from taskscheduler.domain.values import Instant, Json, Millis
 
@@ -42,7 +44,7 @@ class Pending(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     schedule: Schedule
     effective_from: Instant
-    next_fire: Instant
+    next_fire: Instant | None
 
 
 class Error(msgspec.Struct, frozen=True, gc=False):
@@ -249,6 +251,29 @@ class RunsExpired(_Event, frozen=True, gc=False, tag="runs.expired.v1"):
     next: Instant | None
 
 
+class CalendarDefined(_Event, frozen=True, gc=False, tag="calendar.defined.v1"):
+    """`definition` is the whole new one, `resolved` the days that it comes to."""
+
+    definition: CalendarDefinition
+    resolved: ResolvedDays
+
+
+class CalendarFollowed(_Event, frozen=True, gc=False, tag="calendar.followed.v1"):
+    """The days of a calendar that the task's schedule leaves out are now these; its owner changed nothing."""
+
+    calendar: ExceptCalendar
+    next_fire: Instant | None
+    tzdata: str | None = None
+    pending: Pending | None = None
+    """The change of schedule that is planned, with these days."""
+
+
+class CalendarDeleted(_Event, frozen=True, gc=False, tag="calendar.deleted.v1"):
+    """Nothing of the calendar is kept but the version of its stream."""
+
+    by: str
+
+
 Event: TypeAlias = (
     TaskCreated
     | TaskUpdated
@@ -274,6 +299,9 @@ Event: TypeAlias = (
     | KeyUsed
     | RetentionPlanned
     | RunsExpired
+    | CalendarDefined
+    | CalendarDeleted
+    | CalendarFollowed
 )
 
 

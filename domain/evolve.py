@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import evolve_backfills
+from taskscheduler.domain.calendar_days import with_calendar
 from taskscheduler.domain.state import (
     Attempt,
     Counts,
@@ -224,9 +225,14 @@ def _reported_late(task: Task, e: ev.ReportedLate) -> Task:
 
 
 def _key_used(task: Task, e: ev.KeyUsed) -> Task:
-    keys = {key: used for key, used in task.keys.items() if used.at > e.at - KEY_LIFETIME}
+    return replace(task, keys=with_key(task.keys, e))
+
+
+def with_key(keys: dict[str, UsedKey], e: ev.KeyUsed) -> dict[str, UsedKey]:
+    """The keys that are remembered, one more of them."""
+    keys = {key: used for key, used in keys.items() if used.at > e.at - KEY_LIFETIME}
     keys[e.key] = UsedKey(fingerprint=e.fingerprint, verb=e.verb, at=e.at, run_id=e.run_id, backfill_id=e.backfill_id)
-    return replace(task, keys=keys)
+    return keys
 
 
 def _retention_planned(task: Task, e: ev.RetentionPlanned) -> Task:
@@ -235,6 +241,18 @@ def _retention_planned(task: Task, e: ev.RetentionPlanned) -> Task:
 
 def _runs_expired(task: Task, e: ev.RunsExpired) -> Task:
     return replace(task, expire_at=e.next)
+
+
+def _followed(task: Task, e: ev.CalendarFollowed) -> Task:
+    if task.definition is None:
+        return task
+    schedule = with_calendar(task.definition.schedule, e.calendar)
+    definition = replace(task.definition, schedule=schedule)
+    return replace(task, definition=definition, next_fire=e.next_fire, pending=e.pending)
+
+
+def _not_about_it(task: Task, _: ev.Event) -> Task:
+    return task
 
 
 def _with(known: dict[str, T], key: str, value: T) -> dict[str, T]:
@@ -302,4 +320,7 @@ _APPLY: dict[type, Callable[[Task, Any], Task]] = {
     ev.KeyUsed: _key_used,
     ev.RetentionPlanned: _retention_planned,
     ev.RunsExpired: _runs_expired,
+    ev.CalendarFollowed: _followed,
+    ev.CalendarDefined: _not_about_it,
+    ev.CalendarDeleted: _not_about_it,
 }

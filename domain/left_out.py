@@ -169,7 +169,8 @@ class Excluding:
                 start = left_out_until
                 in_a_row += 1
                 continue
-            start, in_a_row = min(out.next_start(fire, end) for out in self._left_out), 0
+            # Nothing may be left out at all: a calendar may have no days.
+            start, in_a_row = min((out.next_start(fire, end) for out in self._left_out), default=end), 0
             total += self._nominal.count(fire, start)
         return total
 

@@ -1,4 +1,4 @@
-"""Command messages: what can be asked of a task. Time and randomness come in with the `Context`."""
+"""Command messages: what can be asked of a task or of a calendar. Time and randomness come in with the `Context`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import TypeAlias
 
 import msgspec
 
+from taskscheduler.domain.calendar_definition import CalendarDefinition, ResolvedDays
 from taskscheduler.domain.definition import Definition, DefinitionPatch, Lane
 from taskscheduler.domain.events import BackfillOverlap, Error, Missed
+from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.values import DAY, MINUTE, Instant, Json, Millis
 
 
@@ -100,6 +102,12 @@ class Wake(msgspec.Struct, frozen=True, gc=False):
     """Something may be due: fire, skip, catch up, retry, time out, expire."""
 
 
+class Follow(msgspec.Struct, frozen=True, gc=False):
+    """A calendar that the task may use has changed: these are its days now."""
+
+    calendar: ExceptCalendar
+
+
 class Claim(msgspec.Struct, frozen=True, gc=False):
     """Take the next attempt of a queued run. `lane` is where it was found: the target may have changed meanwhile."""
 
@@ -144,7 +152,20 @@ class Lose(msgspec.Struct, frozen=True, gc=False):
     token_hash: str
 
 
+class DefineCalendar(msgspec.Struct, frozen=True, gc=False):
+    """Make the calendar, or let it be another one from now on. `resolved` is what the definition comes to."""
+
+    definition: CalendarDefinition
+    resolved: ResolvedDays
+
+
+class DeleteCalendar(msgspec.Struct, frozen=True, gc=False):
+    pass
+
+
 Change: TypeAlias = Update | Cancel | Delete | Pause | Resume | Backfill | CancelBackfill | PurgeOwed | Trigger | Retry
 """What is asked of a task that is there."""
 
-Command: TypeAlias = Change | Create | Wake | Claim | Renew | Complete | Fail | Lose
+TaskCommand: TypeAlias = Change | Create | Wake | Follow | Claim | Renew | Complete | Fail | Lose
+
+Command: TypeAlias = TaskCommand | DefineCalendar | DeleteCalendar

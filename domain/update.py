@@ -7,7 +7,9 @@ from msgspec.structs import replace
 
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.definition import Definition
+from taskscheduler.domain.calendar_days import calendars_of, with_calendar
+from taskscheduler.domain.calendar_use import follow
+from taskscheduler.domain.definition import Definition, DefinitionPatch
 from taskscheduler.domain.draft import Draft, tzdata_of
 from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.fires import drop_owed
@@ -19,8 +21,10 @@ from taskscheduler.domain.values import Instant
 
 def update(draft: Draft, definition: Definition, command: msg.Update) -> None:
     """Change the definition; only what is named changes. Raises Invalid."""
-    changed = command.patch.apply_to(definition)
-    rescheduled, pending = command.patch.schedule is not msgspec.UNSET, draft.task.pending
+    patch = as_of_now(draft, command.patch)
+    definition = draft.task.definition or definition
+    changed = patch.apply_to(definition)
+    rescheduled, pending = patch.schedule is not msgspec.UNSET, draft.task.pending
     if command.effective_from is not None:
         if not rescheduled:
             raise Invalid("/effective_from", "goes with `schedule`: name the one that is to hold from then on")
@@ -48,6 +52,24 @@ def update(draft: Draft, definition: Definition, command: msg.Update) -> None:
         )
     )
     settle(draft)
+
+
+def as_of_now(draft: Draft, patch: DefinitionPatch) -> DefinitionPatch:
+    """With the newest days that the patch or the task has of a calendar: who asked did not mean to change those."""
+    schedule = patch.schedule
+    if schedule is msgspec.UNSET:
+        return patch
+    task = draft.task
+    there = [task.definition.schedule] if task.definition is not None else []
+    there += [task.pending.schedule] if task.pending is not None else []
+    known = {one.calendar: one for of in there for one in calendars_of(of)}
+    for calendar in calendars_of(schedule):
+        mine = known.get(calendar.calendar)
+        if mine is not None and mine.version > calendar.version:
+            schedule = with_calendar(schedule, mine)
+        else:
+            follow(draft, calendar)
+    return replace(patch, schedule=schedule)
 
 
 def resolved(draft: Draft, schedule: Schedule, created_at: Instant) -> Schedule:

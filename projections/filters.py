@@ -36,6 +36,7 @@ class TaskFilter(msgspec.Struct, frozen=True, gc=False):
     status: TaskStatus | None = None
     name_contains: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    calendar: str | None = None
     due_before: Instant | None = None
     sort: Sort = "created_at"
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from taskscheduler.domain import events as ev
+from taskscheduler.domain.calendar_days import with_calendar
 from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.ledger import RUNS_FOR, Era, Settled
-from taskscheduler.domain.schedule import Schedule
+from taskscheduler.domain.schedule import Schedule, nominal_of
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.changes import Change, DeleteRange, Put
 from taskscheduler.projections.runs import RunView
@@ -93,6 +94,7 @@ _RELEVANT = frozenset(
         ev.TaskCreated,
         ev.TaskUpdated,
         ev.ScheduleSwitched,
+        ev.CalendarFollowed,
         ev.FiresSkipped,
         ev.RunsExpired,
         ev.TaskPurged,
@@ -145,6 +147,8 @@ class _Rows:
                     self._put(number, event, planned=planned)
             case ev.ScheduleSwitched(effective_from=effective_from):
                 self._begin(number, event, event.schedule, effective_from=effective_from)
+            case ev.CalendarFollowed():
+                self._follow(number, event)
             case ev.TaskPaused(note=note, by=by) | ev.TaskResumed(note=note, by=by):
                 self._put(number, event, by=by, note=note)
             case ev.TaskCancelled(by=by) | ev.TaskDeleted(by=by):
@@ -187,6 +191,16 @@ class _Rows:
     ) -> None:
         self._schedule, self._planned, self._made, self._ended = schedule, planned, 0, False
         self._put(number, event, schedule=schedule, effective_from=effective_from, planned=planned)
+
+    def _follow(self, number: int, event: ev.CalendarFollowed) -> None:
+        if self._schedule is None:
+            return
+        schedule = self._schedule = with_calendar(self._schedule, event.calendar)
+        self._planned = event.pending
+        # What has come and waits, for the end of its jitter or of a pause, is named by the new days already.
+        first = None if event.next_fire is None else nominal_of(schedule, event.next_fire)
+        since = first if first is not None and first <= event.at else None
+        self._put(number, event, schedule=schedule, effective_from=since, planned=event.pending)
 
     def _put(
         self,

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from taskscheduler.domain.decision import Accepted
-from taskscheduler.projections import counters, dead_letters, events, ledger_rows, runs, task_list, task_view
+from taskscheduler.domain.decision import AcceptedOther, AnyAccepted
+from taskscheduler.projections import (
+    calendars,
+    counters,
+    dead_letters,
+    events,
+    ledger_rows,
+    runs,
+    task_list,
+    task_view,
+)
 from taskscheduler.projections.changes import Change
 from taskscheduler.projections.ports import ViewStore
 from taskscheduler.projections.tables import Table
@@ -29,11 +38,15 @@ TABLES: tuple[Table[Any], ...] = (
     ledger_rows.STRETCHES,
     ledger_rows.BACKFILLED,
     ledger_rows.KEPT,
+    calendars.CALENDARS,
+    calendars.BY_ID,
 )
 
 
-def project(accepted: Accepted) -> list[Change]:
+def project(accepted: AnyAccepted) -> list[Change]:
     """What the record changes, in order."""
+    if isinstance(accepted, AcceptedOther):
+        return calendars.project(accepted)
     return [
         *task_view.project(accepted),
         *task_list.project(accepted),
@@ -51,7 +64,7 @@ class Projector:
     def __init__(self, store: ViewStore) -> None:
         self._store = store
 
-    def apply(self, accepted: Sequence[Accepted]) -> None:
+    def apply(self, accepted: Sequence[AnyAccepted]) -> None:
         """Apply some records."""
         for record in accepted:
             self._store.apply(project(record), record.partition, record.position)

@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from taskscheduler.domain.calendar_days import calendars_of
 from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.ids import run_id_floor
-from taskscheduler.projections import cursors
+from taskscheduler.projections import calendars, cursors
 from taskscheduler.projections.calendar import month_of
+from taskscheduler.projections.calendars import CALENDARS, CalendarView
 from taskscheduler.projections.counters import BY_STATUS, COUNTERS, TOTALS, day_scope
 from taskscheduler.projections.dead_letters import ALL_MONTHS, DEAD_LETTERS, DEAD_LETTERS_OF_TASK, MONTHS, DeadLetter
 from taskscheduler.projections.events import EVENTS, DecisionView
@@ -30,7 +32,16 @@ from taskscheduler.projections.ledgers import Ledgers
 from taskscheduler.projections.ports import FarReader, ViewReader
 from taskscheduler.projections.runs import RUNS, RunView
 from taskscheduler.projections.tables import Key, R, Table, Value
-from taskscheduler.projections.task_list import ALL, BY_CREATED, BY_NAME, BY_NEXT_FIRE, NEVER, status_list, tag_list
+from taskscheduler.projections.task_list import (
+    ALL,
+    BY_CREATED,
+    BY_NAME,
+    BY_NEXT_FIRE,
+    NEVER,
+    calendar_list,
+    status_list,
+    tag_list,
+)
 from taskscheduler.projections.task_view import TASKS, TaskView
 from taskscheduler.projections.whys import Whys
 
@@ -102,6 +113,8 @@ class Queries:
 
     async def _list(self, filter: TaskFilter) -> str:
         """The list in which the fewest rows have to be looked at, as far as that is known."""
+        if filter.calendar is not None:
+            return calendar_list(filter.calendar)
         if filter.status is not None:
             by_status = status_list(filter.status)
             if not filter.tags:
@@ -116,6 +129,18 @@ class Queries:
             return by_tag[0]
         lengths = [len(await self._store.scan(BY_CREATED, (name,), limit=_CHUNK)) for name in by_tag]
         return by_tag[lengths.index(min(lengths))]
+
+    async def calendar(self, id: str) -> CalendarView | None:
+        """A calendar, None when there is none."""
+        return await self._store.get(CALENDARS, (id,))
+
+    async def calendars(self, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[CalendarView]:
+        """All calendars by name."""
+
+        async def pick(rows: Sequence[calendars.ById]) -> list[CalendarView | None]:
+            return await self._many(CALENDARS, [(row.id,) for row in rows])
+
+        return await self._page("calendars", calendars.BY_ID, [(calendars.ALL,)], pick, limit=limit, cursor=cursor)
 
     async def run(self, task_id: str, run_id: str) -> RunView | None:
         """One run with its result, or None."""
@@ -302,12 +327,17 @@ def _wanted(view: TaskView, filter: TaskFilter, part: str | None) -> bool:
         and (filter.status is None or view.status == filter.status)
         and (part is None or part in view.definition.name.casefold())
         and _tagged(view.definition.tags, filter.tags)
+        and (filter.calendar is None or _uses(view, filter.calendar))
         and (filter.due_before is None or (view.next_fire_at is not None and view.next_fire_at < filter.due_before))
     )
 
 
 def _tagged(tags: dict[str, str], wanted: Sequence[tuple[str, str]]) -> bool:
     return all(tags.get(key) == value for key, value in wanted)
+
+
+def _uses(view: TaskView, calendar: str) -> bool:
+    return any(one.calendar == calendar for one in calendars_of(view.definition.schedule))
 
 
 def _text(filter: msgspec.Struct) -> str:

@@ -1,4 +1,4 @@
-"""The lists in which tasks are found: all, by status, by tag; each in three orders. Rows hold just the id."""
+"""The lists in which tasks are found: all, by status, tag and calendar; each in three orders. Rows hold just the id."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from taskscheduler.domain.calendar_days import calendars_used
 from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import DAY, MINUTE, Instant
@@ -77,6 +78,11 @@ def tag_list(key: str, value: str) -> str:
     return f"tag:{key}:{value}"
 
 
+def calendar_list(name: str) -> str:
+    """The list of the tasks that use a calendar."""
+    return "calendar:" + name
+
+
 def lists_of(task: Task) -> list[str]:
     """The lists that a task is in; none for one that was deleted or never made."""
     definition = task.definition
@@ -85,6 +91,9 @@ def lists_of(task: Task) -> list[str]:
     lists = [ALL, status_list(task.status)]
     if definition.tags:
         lists += dict.fromkeys(tag_list(key, value) for key, value in definition.tags.items())
+    used = calendars_used(task)
+    if used:
+        lists += dict.fromkeys(calendar_list(one.calendar) for one in used)
     return lists
 
 
@@ -117,6 +126,7 @@ def project(accepted: Accepted) -> Sequence[Change]:
     if (
         before.upcoming == after.upcoming
         and before.definition is after.definition
+        and before.pending is after.pending
         and before.deleted_at == after.deleted_at
         and before.created_at == after.created_at
         and accepted.status_before == accepted.status_after

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from taskscheduler.domain.decision import Accepted
+from taskscheduler.domain.decision import Accepted, AnyAccepted, of_tasks
 from taskscheduler.domain.definition import Definition, Lane, lane_of
 from taskscheduler.domain.events import AttemptClaimed, RunCancelled, RunQueued, RunRequeued, TaskUpdated
 from taskscheduler.domain.state import Run
@@ -60,9 +60,9 @@ class Claimables:
         self.waiting = 0
         """How many runs have become claimable, less those claimed or cancelled, since the start."""
 
-    def apply(self, accepted: Sequence[Accepted]) -> None:
+    def apply(self, accepted: Sequence[AnyAccepted]) -> None:
         """Put and remove what these decisions made or took."""
-        for change in accepted:
+        for change in of_tasks(accepted):
             for run_id in _touched(change):
                 self._move(change, run_id)
 

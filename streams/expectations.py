@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 
 from taskscheduler.domain.decision import Verdict
-from taskscheduler.domain.state import Task
+from taskscheduler.domain.entities import Entity
 
 
 class _Expectation:
@@ -23,7 +23,7 @@ class Expectations:
 
     def __init__(self) -> None:
         self.expected: dict[str, tuple[_Expectation, int]] = {}
-        self.drafts: dict[str, tuple[Task, Task]] = {}
+        self.drafts: dict[str, tuple[Entity, Entity]] = {}
 
     def expect(self, record_ids: Sequence[str]) -> Awaitable[list[Verdict]]:
         """Resolves to the verdicts on the first occurrence of each record."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from taskscheduler.domain.decision import Accepted
+from taskscheduler.domain.decision import Accepted, AnyAccepted, of_tasks
 from taskscheduler.domain.events import AttemptClaimed, AttemptFailed, AttemptSucceeded, RunCancelled
 
 _ENDS = (AttemptSucceeded, AttemptFailed, RunCancelled)
@@ -42,9 +42,9 @@ class Holders:
         self._table = table
         self._always = frozenset(always)
 
-    def apply(self, accepted: Sequence[Accepted]) -> None:
+    def apply(self, accepted: Sequence[AnyAccepted]) -> None:
         """Note who took and who ended attempts."""
-        for change in accepted:
+        for change in of_tasks(accepted):
             for event in change.record.events:
                 if type(event) is AttemptClaimed:
                     if event.request is not None or event.worker in self._always:

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 
 import msgspec
 
-from taskscheduler.domain.decision import Accepted, Record, task_id_of
+from taskscheduler.domain.decision import AnyAccepted, Record, id_of
+from taskscheduler.domain.entities import TASK_STREAM
 from taskscheduler.domain.events import tag_of
 from taskscheduler.domain.values import Instant
 
@@ -40,7 +41,7 @@ Place = list[int]
 
 
 class Hub:
-    """An observer of replicas that lets any number of listeners follow, each at its own pace.
+    """An observer of replicas that tells of tasks, and lets any number of listeners follow, each at its own pace.
 
     Partitions are in the order in which they were folded here; what comes from one partition is in its own order.
     """
@@ -69,7 +70,7 @@ class Hub:
         self._last[partition] = position
         self._added += 1
 
-    def apply(self, accepted: Sequence[Accepted]) -> None:
+    def apply(self, accepted: Sequence[AnyAccepted]) -> None:
         """Remember these decisions and wake who listens."""
         for change in accepted:
             self.remember(change.partition, change.position, change.record)
@@ -132,8 +133,8 @@ class Hub:
 def _events(
     place: Place, partition: int, record: Record, task_id: str | None, types: Collection[str] | None
 ) -> list[LiveEvent]:
-    of = task_id_of(record.stream)
-    if task_id is not None and of != task_id:
+    of = id_of(record.stream)
+    if not record.stream.startswith(TASK_STREAM) or (task_id is not None and of != task_id):
         return []
     wanted = [event for event in record.events if types is None or tag_of(event) in types]
     before = [position - (of_partition == partition) for of_partition, position in enumerate(place)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from taskscheduler.domain.decision import Accepted
+from taskscheduler.domain.decision import AnyAccepted
 
 
 class Observer(Protocol):
     """Sees accepted records in order, at least once each."""
 
-    def apply(self, accepted: Sequence[Accepted]) -> None:
+    def apply(self, accepted: Sequence[AnyAccepted]) -> None:
         """Take in some records. Must not raise and must not wait."""
         ...

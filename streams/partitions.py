@@ -1,4 +1,4 @@
-"""The replicas of a process: one for each partition of the log that it follows, together the state of all tasks."""
+"""The replicas of a process: one for each partition of the log that it follows, together the state of everything."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from taskscheduler.commands.ports import DecisionLog
 from taskscheduler.domain.decision import Record, Verdict, stream_of
-from taskscheduler.domain.state import Task
+from taskscheduler.domain.entities import Entity
 from taskscheduler.streams.expectations import Expectations
 from taskscheduler.streams.observer import Observer
 from taskscheduler.streams.replica import Replica, Store
@@ -66,29 +66,29 @@ class Replicas:
         for replica in self.by_partition.values():
             replica.observe(observer)
 
-    def state(self, task_id: str) -> Task:
-        """The state of a task as far as its partition is folded. Raises KeyError when that is not followed."""
-        return self._of(task_id).state(task_id)
+    def state(self, id: str) -> Entity:
+        """The state of what has this id as far as its partition is folded, which must be a partition followed here."""
+        return self._of(id).state(id)
 
     def expect(self, record_ids: Sequence[str]) -> Awaitable[list[Verdict]]:
         """Resolves to the verdicts on the first occurrence of each record, whatever their partitions."""
         return self._expectations.expect(record_ids)
 
-    def drafted(self, record: Record, before: Task, after: Task) -> None:
+    def drafted(self, record: Record, before: Entity, after: Entity) -> None:
         """Spares folding the record once more, if it is accepted on this very state."""
         self._expectations.drafts[record.record_id] = (before, after)
 
-    def token(self, task_id: str) -> str:
-        """Up to where the task's partition is folded, as `partition:position`."""
-        return self._of(task_id).token(task_id)
+    def token(self, id: str) -> str:
+        """Up to where its partition is folded, as `partition:position`."""
+        return self._of(id).token(id)
 
     def tokens(self) -> list[str]:
         """The same for every partition."""
         return [f"{partition}:{replica.position}" for partition, replica in self.by_partition.items()]
 
-    async def caught_up(self, task_id: str) -> None:
-        """The read barrier: returns when what is on the task's partition now is folded. Raises LogUnavailable."""
-        await self._of(task_id).caught_up(task_id)
+    async def caught_up(self, id: str) -> None:
+        """The read barrier: returns when what is on its partition now is folded. Raises LogUnavailable."""
+        await self._of(id).caught_up(id)
 
     async def reached(self, partition: int, position: int) -> None:
         """Returns when the record at `position` of the partition is folded."""
@@ -126,5 +126,5 @@ class Replicas:
             for partition, replica in self.by_partition.items()
         }
 
-    def _of(self, task_id: str) -> Replica:
-        return self.by_partition[self._log.partition_of(stream_of(task_id))]
+    def _of(self, id: str) -> Replica:
+        return self.by_partition[self._log.partition_of(stream_of(id))]

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from taskscheduler.commands.ports import DecisionLog
-from taskscheduler.domain.decision import FOLD_VERSION, Accepted
+from taskscheduler.domain.decision import FOLD_VERSION, AnyAccepted
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.ports import ViewStore
 from taskscheduler.projections.projector import Projector
@@ -202,7 +202,7 @@ class _Lacking:
         self._projector = Projector(views)
         self._saved = saved
 
-    def apply(self, accepted: Sequence[Accepted]) -> None:
+    def apply(self, accepted: Sequence[AnyAccepted]) -> None:
         saved = self._saved()
         if accepted[0].position <= saved:
             accepted = [one for one in accepted if one.position > saved]

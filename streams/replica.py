@@ -15,8 +15,8 @@ import msgspec
 
 from taskscheduler.commands.ports import DecisionLog, Entry
 from taskscheduler.domain import events as ev
-from taskscheduler.domain.decision import FOLD_VERSION, Accepted, Record, Verdict, fold, judge, task_id_of
-from taskscheduler.domain.state import Task
+from taskscheduler.domain.decision import FOLD_VERSION, AnyAccepted, Record, Verdict, accepted_as, fold, id_of, judge
+from taskscheduler.domain.entities import Entity, empty
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.expectations import Expectations
 from taskscheduler.streams.observer import Observer
@@ -41,7 +41,7 @@ _OF_A_RUN = (
 class Kept(msgspec.Struct, frozen=True, gc=False):
     """What a replica keeps of a stream: its state, its one timer, and a hash over the ids of accepted records."""
 
-    task: Task
+    state: Entity
     wakeup: Instant | None = None
     chain: str = ""
 
@@ -57,8 +57,8 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 class Store(Protocol):
     """Where a replica keeps its state."""
 
-    def load(self, task_id: str) -> Kept | None: ...
-    def save(self, task_id: str, kept: Kept, run_ids: Iterable[str], keys: Iterable[str]) -> None: ...
+    def load(self, id: str) -> Kept | None: ...
+    def save(self, id: str, kept: Kept, run_ids: Iterable[str], keys: Iterable[str]) -> None: ...
     def position(self) -> Position: ...
     def set_position(self, position: Position) -> None: ...
     def flush(self) -> int: ...
@@ -106,24 +106,24 @@ class Replica:
         """Add an observer; it sees what is folded from now on."""
         self._observers.append(observer)
 
-    def state(self, task_id: str) -> Task:
-        """The state of a task as far as the log is folded."""
-        kept = self._store.load(task_id)
-        return Task(task_id) if kept is None else kept.task
+    def state(self, id: str) -> Entity:
+        """The state of what has this id as far as the log is folded."""
+        kept = self._store.load(id)
+        return empty(id) if kept is None else kept.state
 
     def expect(self, record_ids: Sequence[str]) -> Awaitable[list[Verdict]]:
         """Resolves to the verdicts on the first occurrence of each record."""
         return self._expectations.expect(record_ids)
 
-    def drafted(self, record: Record, before: Task, after: Task) -> None:
+    def drafted(self, record: Record, before: Entity, after: Entity) -> None:
         """Spares folding the record once more, if it is accepted on this very state."""
         self._expectations.drafts[record.record_id] = (before, after)
 
-    def token(self, task_id: str) -> str:
+    def token(self, id: str) -> str:
         """Up to where the log is folded; a reader that is there sees what this replica does."""
         return f"{self._partition}:{self._position.position}"
 
-    async def caught_up(self, task_id: str) -> None:
+    async def caught_up(self, id: str) -> None:
         """The read barrier: returns when what is on the partition now is folded."""
         await self.reached(await self._log.end(self._partition))
 
@@ -177,7 +177,7 @@ class Replica:
 
     def fold(self, entries: Sequence[Entry]) -> None:
         """Fold entries that follow the own position, tell the observers, resolve who waits for verdicts."""
-        store, accepted = self._store, []
+        store, accepted = self._store, list[AnyAccepted]()
         drafts, expected = self._expectations.drafts, self._expectations.expected
         verdicts: list[tuple[str, Verdict]] = []
         self._torn = True
@@ -187,9 +187,9 @@ class Replica:
                 continue
             record_id = record.record_id
             draft = drafts.pop(record_id, None)
-            task_id = task_id_of(record.stream) if draft is None else draft[0].id
-            kept = store.load(task_id) or Kept(Task(task_id))
-            before = kept.task
+            id = id_of(record.stream) if draft is None else draft[0].id
+            kept = store.load(id) or Kept(empty(id))
+            before = kept.state
             if draft is not None and draft[0] is before:
                 verdict = judge(before.version, record, entry.appended_at)
                 after = draft[1] if verdict is Verdict.ACCEPTED else before
@@ -199,9 +199,9 @@ class Replica:
                 chain = chain_of(kept.chain, record_id)
                 run_ids = {e.run_id for e in record.events if isinstance(e, _OF_A_RUN)}
                 keys = before.keys.keys() ^ after.keys.keys() if before.keys is not after.keys else ()
-                store.save(task_id, Kept(after, record.wakeup, chain), run_ids, keys)
+                store.save(id, Kept(after, record.wakeup, chain), run_ids, keys)
                 accepted.append(
-                    Accepted(entry.partition, entry.position, entry.appended_at, record, before, after, kept.wakeup)
+                    accepted_as(entry.partition, entry.position, entry.appended_at, record, before, after, kept.wakeup)
                 )
             if record_id in expected:
                 verdicts.append((record_id, verdict))

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from taskscheduler.domain.decision import Accepted
+from taskscheduler.domain.decision import AnyAccepted
 from taskscheduler.domain.values import MINUTE, SECOND, Instant, Millis
 from taskscheduler.streams.window import Window
 
@@ -57,7 +57,7 @@ class Timers:
         """Triggers given that no decision has answered yet."""
         return len(self._unanswered)
 
-    def apply(self, accepted: Sequence[Accepted]) -> None:
+    def apply(self, accepted: Sequence[AnyAccepted]) -> None:
         """Move the timers of these streams."""
         sooner = False
         for change in accepted:

@@ -30,13 +30,14 @@ def build() -> App:
     )
     task = App(name="task", help="Create, look at and change tasks.")
     schedule = App(name="schedule", help="Look at schedules.")
+    calendar = App(name="calendar", help="Days that schedules may leave out.")
     config = App(name="config", help="Look at the settings of the server.")
     cluster = App(name="cluster", help="Run a whole cluster on this machine.")
     flink = App(name="flink", help="The job that keeps the timers of a cluster.")
     replay = App(name="replay", help="Hold what was made of the log against it, make it anew, take the log elsewhere.")
     ledger = App(name="ledger", help="What became of every fire time.")
     import_ = App(name="import", help="Make tasks of what other schedulers have: crontabs, CronJobs, beat schedules.")
-    nouns = (task, schedule, ledger, import_, cluster, flink, replay, config)
+    nouns = (task, schedule, calendar, ledger, import_, cluster, flink, replay, config)
     for noun in nouns:
         app.command(noun)
     groups = {"": app, **{noun.name[0]: noun for noun in nouns}}
@@ -70,6 +71,11 @@ _COMMANDS = (
     ("task", "why", "ledger:why", "Say why a task did or did not run at an instant."),
     ("schedule", "preview", "schedules:preview", "Show when a schedule would fire."),
     ("ledger", "check", "ledger:check", "Hold every fire time of all tasks against what became of it."),
+    ("calendar", "put", "calendars:put", "Make a calendar, or let it be another one."),
+    ("calendar", "get", "calendars:get", "Show a calendar, its days, and what uses it."),
+    ("calendar", "list", "calendars:list_calendars", "List calendars."),
+    ("calendar", "delete", "calendars:delete", "Delete a calendar that no task uses."),
+    ("calendar", "import", "calendars:import_", "Make a calendar of an iCalendar file."),
     ("import", "crontab", "importing:crontab", "Make tasks of the lines of a crontab."),
     ("import", "k8s", "importing:k8s", "Make tasks of Kubernetes CronJobs."),
     ("import", "celery", "importing:celery", "Make tasks of a Celery beat schedule."),

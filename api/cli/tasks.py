@@ -29,6 +29,7 @@ def list_tasks(
     status: Annotated[str | None, Parameter(help="scheduled, running, paused, completed, failed or cancelled.")] = None,
     name: Annotated[str | None, Parameter(help="Part of the name.")] = None,
     tag: Annotated[list[str] | None, Parameter(negative="", help="Only with this tag, key=value; repeatable.")] = None,
+    calendar: Annotated[str | None, Parameter(help="Only those that leave out the days of this calendar.")] = None,
     due_before: Annotated[str | None, Parameter(help="Only those that fire before this instant.")] = None,
     sort: Annotated[
         str | None, Parameter(help="created_at, next_fire_at or name; with - before it, descending.")
@@ -40,7 +41,9 @@ def list_tasks(
     """List tasks."""
     before = instant(due_before, "--due-before")
     with common.client() as client:
-        found = client.iter_tasks(status=status, name=name, tags=pairs(tag), due_before=before, sort=sort)
+        found = client.iter_tasks(
+            status=status, name=name, tags=pairs(tag), calendar=calendar, due_before=before, sort=sort
+        )
         if all:
             show_all(found, TASKS, common.output)
             return

@@ -3,7 +3,7 @@
 Fields that a newer server adds are ignored, and words such as a status stay plain strings.
 """
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -293,6 +293,46 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     fire_times: list[FireTime]
     description: str = ""
     warnings: list[Any] = []
+    conflicts: list[dict[str, Any]] = []
+
+
+class CalendarSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A calendar to put; at least one of dates, ranges, holidays and ics. Days are dates, or text such as 2026-12-24.
+
+    `ranges` are `{"from": ..., "to": ...}`, both included; `holidays` is `{"country": "DE", "region": "BE"}`, with
+    `years` and `categories` where they are to be others; `ics` the text of an iCalendar file.
+    """
+
+    dates: list[date | str] | UnsetType = UNSET
+    ranges: list[dict[str, date | str]] | UnsetType = UNSET
+    holidays: dict[str, Any] | UnsetType = UNSET
+    ics: str | UnsetType = UNSET
+    timezone: str | UnsetType = UNSET
+    note: str | UnsetType = UNSET
+
+
+class CalendarSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A calendar without its days; `version` is that of its definition and what `if_match` takes."""
+
+    name: str
+    version: int = 0
+    day_count: int = 0
+    timezone: str | None = None
+    dates: list[date] = []
+    ranges: list[dict[str, date]] = []
+    holidays: dict[str, Any] | None = None
+    note: str = ""
+    resolved: dict[str, Any] = {}
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Calendar(CalendarSummary, frozen=True, kw_only=True):
+    """Days that schedules may leave out, and some of the tasks that do."""
+
+    days: list[date] = []
+    ics: str | None = None
+    used_by: list[str] = []
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

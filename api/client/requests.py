@@ -1,7 +1,7 @@
 """Every call of the API as a value: what to send, and how to read the reply. Shared by both clients."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -12,6 +12,9 @@ from taskscheduler.client.backoff import RETRYABLE, Reply
 from taskscheduler.client.errors import ApiError, Invalid, from_reply
 from taskscheduler.client.models import (
     BackfilledTask,
+    Calendar,
+    CalendarSpec,
+    CalendarSummary,
     DeadLetter,
     Event,
     Health,
@@ -102,6 +105,8 @@ _read_ledger = reader(Ledger)
 _read_why = reader(Why)
 _read_dead_letters = reader(Page[DeadLetter])
 _read_preview = reader(Preview)
+_read_calendar = reader(Calendar)
+_read_calendars = reader(Page[CalendarSummary])
 
 
 def _write(
@@ -124,7 +129,12 @@ def task_spec(spec: TaskSpec | None, fields: dict[str, Any]) -> TaskSpec:
     return TaskSpec(**fields) if spec is None else msgspec.structs.replace(spec, **fields)
 
 
-def fields_of(spec: TaskSpec) -> dict[str, Any]:
+def calendar_spec(spec: CalendarSpec | None, fields: dict[str, Any]) -> CalendarSpec:
+    """Give the spec, changed by the fields; raises TypeError for an unknown field."""
+    return CalendarSpec(**fields) if spec is None else msgspec.structs.replace(spec, **fields)
+
+
+def fields_of(spec: TaskSpec | CalendarSpec) -> dict[str, Any]:
     return {name: value for name, value in msgspec.structs.asdict(spec).items() if value is not msgspec.UNSET}
 
 
@@ -146,6 +156,7 @@ def list_tasks(
     status: str | None = None,
     name: str | None = None,
     tags: Mapping[str, str] | None = None,
+    calendar: str | None = None,
     due_before: datetime | None = None,
     sort: str | None = None,
     limit: int | None = None,
@@ -155,6 +166,7 @@ def list_tasks(
         "status": status,
         "name": name,
         "tag": _tags(tags),
+        "calendar": calendar,
         "due_before": due_before,
         "sort": sort,
         "limit": limit,
@@ -166,11 +178,14 @@ def list_tasks(
 def update_task(
     task_id: str, changes: Mapping[str, Any], if_match: int | str | None = None, key: str | None = None
 ) -> Call[Task]:
+    path, headers = f"/api/tasks/{segment(task_id)}", _matching(if_match)
+    return _write("PATCH", path, _read_task, body=dict(changes), key=key, headers=headers, task=task_id)
+
+
+def _matching(if_match: int | str | None) -> dict[str, str]:
     if isinstance(if_match, int):
         if_match = f'"r{if_match}"'
-    headers = {} if if_match is None else {"If-Match": if_match}
-    path = f"/api/tasks/{segment(task_id)}"
-    return _write("PATCH", path, _read_task, body=dict(changes), key=key, headers=headers, task=task_id)
+    return {} if if_match is None else {"If-Match": if_match}
 
 
 def change_task(task_id: str, verb: str, key: str | None = None, **fields: Any) -> Call[Task]:
@@ -252,6 +267,28 @@ def preview(
     body = encode({name: value for name, value in fields.items() if value is not None})
     headers = {"Content-Type": "application/json"}
     return Call(method="POST", path="/api/schedules/preview", read=_read_preview, body=body, headers=headers)
+
+
+def put_calendar(
+    name: str, spec: CalendarSpec, if_match: int | str | None = None, key: str | None = None
+) -> Call[Calendar]:
+    path, body = f"/api/calendars/{segment(name)}", fields_of(spec)
+    return _write("PUT", path, _read_calendar, body=body, key=key, headers=_matching(if_match))
+
+
+def get_calendar(name: str, since: date | str | None, until: date | str | None) -> Call[Calendar]:
+    path = query(f"/api/calendars/{segment(name)}", {"from": since, "to": until})
+    return Call(method="GET", path=path, read=_read_calendar)
+
+
+def list_calendars(limit: int | None, cursor: str | None) -> Call[Page[CalendarSummary]]:
+    path = query("/api/calendars", {"limit": limit, "cursor": cursor})
+    return Call(method="GET", path=path, read=_read_calendars)
+
+
+def delete_calendar(name: str, if_match: int | str | None = None, key: str | None = None) -> Call[None]:
+    headers = {"Idempotency-Key": key or uuid4().hex, **_matching(if_match)}
+    return Call(method="DELETE", path=f"/api/calendars/{segment(name)}", read=_read_nothing, headers=headers)
 
 
 def health() -> Call[Health]:

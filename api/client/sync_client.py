@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -11,6 +11,9 @@ from taskscheduler.client.backoff import Reply, Tries
 from taskscheduler.client.exchange import Exchange
 from taskscheduler.client.models import (
     BackfilledTask,
+    Calendar,
+    CalendarSpec,
+    CalendarSummary,
     Created,
     DeadLetter,
     Event,
@@ -84,13 +87,14 @@ class Client:
         status: str | None = None,
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
+        calendar: str | None = None,
         due_before: datetime | None = None,
         sort: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Task]:
-        """Give one page of tasks; `name` is a part of the name, `sort` such as `-created_at`."""
-        return self._call(requests.list_tasks(status, name, tags, due_before, sort, limit, cursor))
+        """Give one page of tasks; `name` is a part of the name, `calendar` one in use, `sort` such as `-created_at`."""
+        return self._call(requests.list_tasks(status, name, tags, calendar, due_before, sort, limit, cursor))
 
     def iter_tasks(
         self,
@@ -98,13 +102,14 @@ class Client:
         status: str | None = None,
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
+        calendar: str | None = None,
         due_before: datetime | None = None,
         sort: str | None = None,
     ) -> Iterator[Task]:
         """Give all tasks, page by page."""
         cursor = None
         while True:
-            call = requests.list_tasks(status, name, tags, due_before, sort, 200, cursor)
+            call = requests.list_tasks(status, name, tags, calendar, due_before, sort, 200, cursor)
             page = self._call(call)
             yield from page.items
             cursor = page.next_cursor
@@ -227,6 +232,47 @@ class Client:
     ) -> Preview:
         """Give the next fire times of a schedule, with after < time ≤ until; `task_id` is for `H` in a cron."""
         return self._call(requests.preview(schedule, count, after, until, task_id))
+
+    def put_calendar(
+        self,
+        name: str,
+        spec: CalendarSpec | None = None,
+        /,
+        *,
+        if_match: int | str | None = None,
+        idempotency_key: str | None = None,
+        **fields: Any,
+    ) -> Calendar:
+        """Make a calendar, or let it be another one, from fields as CalendarSpec has them; tasks that use it follow.
+
+        Raises Invalid for what the server cannot take, such as a country whose holidays it does not know.
+        """
+        wanted = requests.calendar_spec(spec, fields)
+        return self._call(requests.put_calendar(name, wanted, if_match, idempotency_key))
+
+    def get_calendar(self, name: str, *, since: date | str | None = None, until: date | str | None = None) -> Calendar:
+        """Give a calendar with its days from `since` to `until`, both included; raises NotFound."""
+        return self._call(requests.get_calendar(name, since, until))
+
+    def list_calendars(self, *, limit: int | None = None, cursor: str | None = None) -> Page[CalendarSummary]:
+        """Give one page of calendars by name."""
+        return self._call(requests.list_calendars(limit, cursor))
+
+    def iter_calendars(self) -> Iterator[CalendarSummary]:
+        """Give all calendars, page by page."""
+        cursor = None
+        while True:
+            page = self._call(requests.list_calendars(200, cursor))
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def delete_calendar(
+        self, name: str, *, if_match: int | str | None = None, idempotency_key: str | None = None
+    ) -> None:
+        """Delete the calendar; raises Conflict while tasks use it."""
+        self._call(requests.delete_calendar(name, if_match, idempotency_key))
 
     def health(self) -> Health:
         """Give the server's health, whether it is well or not; raises Unreachable when it does not answer."""

@@ -12,18 +12,20 @@ from taskscheduler.commands.handler import CommandHandler
 from taskscheduler.domain.decision import FOLD_VERSION, stream_of
 from taskscheduler.domain.messages import Policy
 from taskscheduler.domain.values import Instant, Millis
+from taskscheduler.streams.calendar_uses import CalendarUses
 from taskscheduler.streams.claimable import Claimables
 from taskscheduler.streams.claimable_shares import ClaimableShares
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.kafka.event_log import KafkaEventLog
 from taskscheduler.streams.observer import Observer
 from taskscheduler.streams.partitions import Replicas
-from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table
+from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table, use_table
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.claim_tables import RocksClaimTable, RocksHolderTable
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.state_store import StateStore
 from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
+from taskscheduler.streams.rocksdb.use_table import RocksUseTable
 from taskscheduler.streams.timers import Timers
 
 IN_FLIGHT = 16
@@ -33,7 +35,7 @@ FLUSH_AFTER = 0.2
 """Seconds until folded state is written. The log has it all, so that later costs no more than a longer start after a
 crash, and a row that changes meanwhile is written once."""
 
-FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES)
+FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES, use_table.FAMILY)
 
 
 def folder_of(data_dir: Path, log_id: str) -> Path:
@@ -43,7 +45,7 @@ def folder_of(data_dir: Path, log_id: str) -> Path:
 
 
 class Share:
-    """One partition of the log as this process folds it: its state, timers and waiting runs, in a folder of its own."""
+    """One partition of the log as this process folds it: its state and what follows from it, in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.database = Database(folder, FAMILIES)
@@ -52,11 +54,12 @@ class Share:
         self.timers = Timers(RocksTimerTable(buffer))
         self.claimables = Claimables(RocksClaimTable(buffer))
         self.holders = Holders(RocksHolderTable(buffer))
+        self.uses = CalendarUses(RocksUseTable(buffer))
 
     @property
     def observers(self) -> tuple[Observer, ...]:
         """What follows the state of this partition."""
-        return (self.timers, self.claimables, self.holders)
+        return (self.timers, self.claimables, self.holders, self.uses)
 
 
 class Commands:
@@ -102,6 +105,14 @@ class Commands:
             clock=self.clock,
             help_after=help_after,
         )
+
+    def users_of(self, calendar: str, limit: int) -> list[str]:
+        """The ids of up to `limit` tasks that use a calendar."""
+        found: list[str] = []
+        for share in self.shares:
+            if len(found) < limit:
+                found += [use.task_id for use in share.uses.of(calendar, limit=limit - len(found))]
+        return found
 
     def due(self, before: Instant, limit: int) -> int:
         """Streams that have been due since before an instant, counted up to a limit."""

@@ -21,7 +21,7 @@ from taskscheduler.api.metrics import Metrics
 from taskscheduler.api.node import StartRefused
 from taskscheduler.api.settings import Settings
 from taskscheduler.commands.ports import LogUnavailable
-from taskscheduler.domain.decision import FOLD_VERSION, Accepted
+from taskscheduler.domain.decision import FOLD_VERSION, AnyAccepted, of_tasks
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.cassandra.client_options import CassandraRefused
 from taskscheduler.streams.kafka.event_log import KafkaEventLog
@@ -92,9 +92,10 @@ class ClusterNode:
         self.health.accept()
         logger.info("ready", log=self._log.log_id, partitions=self._log.partitions, folded=folded)
 
-    def apply(self, accepted: Sequence[Accepted]) -> None:
+    def apply(self, accepted: Sequence[AnyAccepted]) -> None:
         """Keep count of active runs."""
-        self.metrics.active_runs += sum(len(change.after.runs) - len(change.before.runs) for change in accepted)
+        changes = of_tasks(accepted)
+        self.metrics.active_runs += sum(len(change.after.runs) - len(change.before.runs) for change in changes)
 
     async def stop(self, grace: float) -> None:
         """Take no new work, let what runs end within `grace` seconds. Idempotent."""

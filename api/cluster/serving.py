@@ -84,6 +84,10 @@ class Serving(Part):
         """Reads need Cassandra, but writes do not: without it the process goes on."""
         health.register("cassandra", self._cassandra, needed=False)
 
+    def users_of(self, calendar: str, limit: int) -> list[str]:
+        """The ids of tasks that use a calendar."""
+        return self._commands.users_of(calendar, limit)
+
     def token(self) -> str:
         """Up to where a reader must be to see everything that was acknowledged here."""
         return ",".join(self._commands.replicas.tokens())

@@ -1,4 +1,4 @@
-"""The role `triggers`: decides on what Flink says is due."""
+"""The role `triggers`: decides on what Flink says is due, and lets tasks follow the calendars that they use."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from taskscheduler.api.health import Component, HealthRegistry, down, up
 from taskscheduler.api.loops import Loops
 from taskscheduler.api.metrics import Metrics
 from taskscheduler.api.settings import Settings
-from taskscheduler.domain.decision import Accepted
+from taskscheduler.domain.decision import AnyAccepted, of_tasks
 from taskscheduler.domain.values import SECOND
+from taskscheduler.streams.following import Following
 from taskscheduler.streams.kafka.triggers import TriggerConsumer
 
 LATE = 10 * SECOND
@@ -27,21 +28,24 @@ class Triggering(Part):
         self._metrics = metrics
         self._loops = loops
         self._consumer = TriggerConsumer(settings.kafka, commands.log.topics, commands.replicas, commands.handler)
+        uses = {partition: share.uses for partition, share in enumerate(commands.shares)}
+        self._following = Following(uses, commands.handler, lambda: self._consumer.partitions)
 
-    def apply(self, accepted: Sequence[Accepted]) -> None:
+    def apply(self, accepted: Sequence[AnyAccepted]) -> None:
         """Count what happens in the partitions that this instance decides for: each is counted once in a cluster."""
         mine = self._consumer.partitions
-        self._metrics.count([change for change in accepted if change.partition in mine])
+        self._metrics.count([change for change in of_tasks(accepted) if change.partition in mine])
 
     async def start(self, loops: Loops) -> None:
         """Begin to take triggers."""
         self._commands.replicas.observe(self)
         loops.start("triggers", self._consumer.run)
+        loops.start("calendars", self._following.run)
 
     def register(self, health: HealthRegistry, metrics: Metrics) -> None:
         """Late triggers are told, whatever the cause; they do not make a process unfit."""
         health.register("timers", self._timers, needed=False)
-        health.register("triggers", lambda: self._loops.health("triggers"))
+        health.register("triggers", lambda: self._loops.health("triggers", "calendars"))
         metrics.watch("due_backlog", lambda: self._commands.due(self._commands.clock(), BACKLOG_LIMIT))
         metrics.watch("trigger_lag", lambda: self._consumer.lag)
 

@@ -7,9 +7,11 @@ import asyncio
 import msgspec
 from litestar import post
 from litestar.handlers import HTTPRouteHandler
+from msgspec.structs import replace
 
 from taskscheduler.api import operations as op
 from taskscheduler.api.body import BATCH_LIMIT, read_object
+from taskscheduler.api.calendars.fill_in import fill_in
 from taskscheduler.api.headers import KEY_HINT, id_of_key, idempotency_key, is_key, key_of, new_id
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem, problem_of
@@ -32,7 +34,7 @@ BREATH = 50
 def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
     """The route of batches."""
 
-    def ask(item: object, key: str | None, deep: bool, trace: str | None) -> Ask:
+    async def ask(item: object, key: str | None, deep: bool, trace: str | None) -> Ask:
         errors = Errors(deep)
         if not isinstance(item, dict):
             errors.add("", "must be an object")
@@ -46,12 +48,13 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
             given = None
         if errors.found:
             errors.check()
+        definition = replace(new.definition, schedule=await fill_in(node, new.definition.schedule, errors))
         body = {name: value for name, value in item.items() if name != "idempotency_key"}
         used = key_of(given, "POST", "/api/tasks", body)
         task_id = new.id or (new_id(now) if given is None else id_of_key(given))
         if errors.late:
             errors.check(repeated=is_known(node, task_id, used))
-        return Ask(task_id, Create(new.definition), key=used, trace=trace)
+        return Ask(task_id, Create(definition), key=used, trace=trace)
 
     @post(
         "/api/tasks/batch",
@@ -86,7 +89,7 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
         places: list[int] = []
         for place, item in enumerate(items):
             try:
-                asks.append(ask(item, None if key is None else f"{key}#{place}", deep, trace))
+                asks.append(await ask(item, None if key is None else f"{key}#{place}", deep, trace))
                 places.append(place)
             except Problem as problem:
                 results[place] = _refused(problem)

@@ -6,10 +6,13 @@ from typing import Any
 
 from litestar import delete, get, patch, post
 from litestar.handlers import HTTPRouteHandler
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from taskscheduler.api import operations as op
 from taskscheduler.api import render
 from taskscheduler.api.body import PATCH_TYPES, read_object
+from taskscheduler.api.calendars.fill_in import fill_in
 from taskscheduler.api.headers import id_of_key, idempotency_key, if_match, key_of, new_id
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem
@@ -74,11 +77,12 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
         given = idempotency_key(request, errors)
         if errors.found:
             errors.check()
+        definition = replace(new.definition, schedule=await fill_in(node, new.definition.schedule, errors))
         key = key_of(given, "POST", "/api/tasks", body)
         task_id = new.id or (new_id(node.clock()) if given is None else id_of_key(given))
         if errors.late:
             errors.check(repeated=is_known(node, task_id, key))
-        done = await node.handler.handle(task_id, Create(new.definition), key=key, trace=trace_parent.get())
+        done = await node.handler.handle(task_id, Create(definition), key=key, trace=trace_parent.get())
         content, headers = made(done)
         return json_reply(201, content, headers=headers + consistency(done.token))
 
@@ -152,6 +156,9 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
         for _ in range(MERGES):
             errors, base = Errors(deep), node.handler.state(task_id)
             update = read_update(Fields(body, "", errors), node.clock(), forbidden, base.definition)
+            if update.patch.schedule is not UNSET:
+                schedule = await fill_in(node, update.patch.schedule, errors)
+                update = replace(update, patch=replace(update.patch, schedule=schedule))
             key = key_of(idempotency_key(request, errors), "PATCH", f"/api/tasks/{task_id}", body)
             errors.check(repeated=is_known(node, task_id, key))
             match = one_of(asked, base)

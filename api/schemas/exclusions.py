@@ -12,7 +12,7 @@ from taskscheduler.api.schemas.local_forms import is_zone
 from taskscheduler.api.values import HINT, parse_instant
 from taskscheduler.domain.cron import MAX_EXPRESSION, InvalidCron
 from taskscheduler.domain.cron_parse import parse, split_zone
-from taskscheduler.domain.excluded import ExceptCron, ExceptDays, ExceptTime, Exclusion
+from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime, Exclusion
 from taskscheduler.domain.exclusions import cron_stretches
 
 MOST_EXCLUSIONS = 100
@@ -43,17 +43,17 @@ def member(fields: Fields, name: str, number: int, value: Any) -> Fields | None:
 
 
 def _read(fields: Fields) -> Exclusion | None:
-    later = "calendar" in fields
-    fields.not_yet("calendar")
     given = [name for name in _KINDS if name in fields]
     if len(given) != 1:
-        if given or not later:
-            fields.errors.add(fields.pointer, "must hold one of date, from and to, or cron")
+        fields.errors.add(fields.pointer, "must hold one of date, from and to, cron, or calendar")
         for name in (*given, "to", "timezone"):
             fields.take(name)
         return None
     if given == ["cron"]:
         return _read_cron(fields)
+    if given == ["calendar"]:
+        calendar = fields.id("calendar", required=True)
+        return None if calendar is None else ExceptCalendar(calendar)
     if given == ["date"]:
         day = _day(fields, "date")
         return None if day is None else ExceptDays(day, day)

@@ -101,6 +101,7 @@ def read_task_filter(query: Query) -> TaskFilter:
         status=query.one_of("status", TASK_STATUSES),
         name_contains=query.text("name", 1, 200),
         tags=query.tags(),
+        calendar=query.id("calendar"),
         due_before=query.instant("due_before"),
         sort=query.one_of("sort", SORTS) or "created_at",
     )
@@ -137,7 +138,7 @@ _TAG = parameter(
     style="form",
     explode=True,
 )
-_PAGE = [
+PAGE_PARAMETERS = [
     parameter("limit", whole(1, MAX_LIMIT, default=DEFAULT_LIMIT), "Items on a page."),
     parameter("cursor", text(1, LONGEST_CURSOR), "`next_cursor` of the page before, with the same filter."),
 ]
@@ -146,17 +147,18 @@ _RANGE = [parameter("from", INSTANT, "At or after."), parameter("to", INSTANT, "
 TASK_PARAMETERS = [
     parameter("status", words(*TASK_STATUSES)),
     parameter("name", text(1, 200), "Part of the name, in any case."),
+    parameter("calendar", ID, "Those that leave out the days of this calendar."),
     _TAG,
     parameter("due_before", INSTANT, "The next fire time is before."),
     parameter("sort", words(*SORTS, default="created_at")),
-    *_PAGE,
+    *PAGE_PARAMETERS,
 ]
-RUN_PARAMETERS = [parameter("status", words(*RUN_STATUSES)), *_RANGE, *_PAGE]
-EVENT_PARAMETERS = _PAGE
+RUN_PARAMETERS = [parameter("status", words(*RUN_STATUSES)), *_RANGE, *PAGE_PARAMETERS]
+EVENT_PARAMETERS = PAGE_PARAMETERS
 DEAD_LETTER_PARAMETERS = [
     parameter("task_id", ID),
     _TAG,
     parameter("error_type", text(1, 100)),
     *_RANGE,
-    *_PAGE,
+    *PAGE_PARAMETERS,
 ]

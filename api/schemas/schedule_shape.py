@@ -7,7 +7,7 @@ from taskscheduler.api.schemas.exclusions import MOST_EXCLUSIONS
 from taskscheduler.api.schemas.local_forms import DAY_RULES, FOLDS, GAPS
 from taskscheduler.api.schemas.recurrence import LONGEST_RULE
 from taskscheduler.api.schemas.schedule import MOST_MEMBERS, MOST_RUNS
-from taskscheduler.api.schemas.shapes import DURATION, INSTANT, Schema, array, request, text, whole, words
+from taskscheduler.api.schemas.shapes import DURATION, ID, INSTANT, Schema, array, request, text, whole, words
 from taskscheduler.domain.cron import MAX_EXPRESSION
 from taskscheduler.domain.values import DAY, SECOND
 
@@ -41,6 +41,7 @@ _EXCEPT: Schema = {
                     title="What a cron expression names",
                     description="Five fields name minutes, six seconds.",
                 ),
+                request({"calendar": ID}, title="The days of a calendar", description="They follow when it changes."),
             ]
         },
         MOST_EXCLUSIONS,
@@ -155,7 +156,7 @@ SCHEMA: Schema = {
         },
         {
             "any": [{"cron": "0 9 * * MON-FRI"}, {"cron": "0 11 * * SAT"}],
-            "except": [{"date": "2030-12-25"}, {"from": "2030-12-31", "to": "2031-01-01"}],
+            "except": [{"calendar": "de-holidays"}, {"date": "2030-12-25"}, {"from": "2030-12-31", "to": "2031-01-01"}],
             "timezone": "Europe/Berlin",
         },
         {"at": "2030-01-31T08:00:00Z"},

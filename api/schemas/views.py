@@ -193,7 +193,7 @@ COMPONENTS: dict[str, Schema] = {
         description="Fire times in from ≤ t < until that wait to be caught up, or for the end of a run.",
     ),
     "PendingSchedule": response(
-        {"schedule": ref("Schedule"), "effective_from": INSTANT, "next_fire_at": INSTANT},
+        {"schedule": ref("Schedule"), "effective_from": INSTANT, "next_fire_at": nullable(INSTANT)},
         description="The schedule that will hold for nominal times from `effective_from` on.",
     ),
     "Backfill": response(
@@ -248,7 +248,14 @@ COMPONENTS: dict[str, Schema] = {
                 **array(TEXT),
                 "description": "Likely mistakes: what would happen, and how to avoid it.",
             },
-        }
+        },
+        {
+            "conflicts": array(
+                response({"at": INSTANT, "local": INSTANT, "calendars": array(ID)}),
+                description="There where the schedule names calendars: fire times that these take out, as far as fire "
+                "times are shown.",
+            )
+        },
     ),
     "Claims": response({"claims": array(ref("Claim"))}),
     "Claim": response(

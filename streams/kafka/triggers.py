@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from taskscheduler.commands.handler import Ask, CommandHandler, Unavailable
 from taskscheduler.commands.ports import Folded, LogUnavailable
-from taskscheduler.domain.decision import task_id_of
+from taskscheduler.domain.decision import id_of
 from taskscheduler.domain.messages import Wake
 from taskscheduler.streams.kafka.client_options import KafkaSettings
 from taskscheduler.streams.kafka.feed import PACE
@@ -174,7 +174,7 @@ class TriggerConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     def _read(self, message: Any) -> _Due | None:
         try:
             trigger = _decoder.decode(message.value or b"")
-            task_id = task_id_of(trigger.stream)
+            task_id = id_of(trigger.stream)
         except (msgspec.DecodeError, ValueError):
             self.unreadable += 1
             return None

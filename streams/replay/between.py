@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Collection
 
-from taskscheduler.domain.decision import task_id_of
+from taskscheduler.domain.decision import id_of
 from taskscheduler.projections.projector import TABLES
 from taskscheduler.streams.replay.folding import Place, opened
 from taskscheduler.streams.replay.fresh import Fresh
@@ -29,7 +29,7 @@ async def _between(
     async with opened(place) as source, contextlib.aclosing(source.entries(partition, 0, until)) as batches:
         async for entries in batches:
             for entry in entries:
-                if entry.record is None or (task_id := task_id_of(entry.record.stream)) not in tasks:
+                if entry.record is None or (task_id := id_of(entry.record.stream)) not in tasks:
                     continue
                 mine = fresh.setdefault(task_id, Fresh(projects=True))
                 if entry.position > position:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 
-from taskscheduler.domain.decision import stream_of, task_id_of
+from taskscheduler.domain.decision import id_of, stream_of
 from taskscheduler.streams.flink.digests import digests
 from taskscheduler.streams.kafka.client_options import KafkaSettings
 from taskscheduler.streams.kafka.refusals import KafkaRefused
@@ -38,4 +38,4 @@ class FlinkTimers:
                 f"the job told of {len(found)} of {len(streams)} tasks, and then nothing for {SILENCE:.0f} s: does it "
                 "run? `taskscheduler flink status` says so"
             )
-        return {task_id_of(one.stream): Timer(one.version, one.wakeup, one.chain) for one in found.values()}
+        return {id_of(one.stream): Timer(one.version, one.wakeup, one.chain) for one in found.values()}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from taskscheduler.commands.ports import Entry
-from taskscheduler.domain.decision import task_id_of
+from taskscheduler.domain.decision import id_of
 from taskscheduler.streams.codec import decode_envelope
 from taskscheduler.streams.replay.fresh import Fresh
 from taskscheduler.streams.replay.kept import open_to_look
@@ -135,4 +135,4 @@ def _record_id(entry: Entry) -> str:
 
 
 def _of(entry: Entry) -> str | None:
-    return None if entry.record is None else task_id_of(entry.record.stream)
+    return None if entry.record is None else id_of(entry.record.stream)

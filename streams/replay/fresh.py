@@ -6,16 +6,18 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from taskscheduler.commands.ports import Entry
-from taskscheduler.domain.decision import Accepted, Verdict, fold, task_id_of
+from taskscheduler.domain.decision import Verdict, accepted_as, fold, id_of
 from taskscheduler.domain.definition import lane_of
+from taskscheduler.domain.entities import empty
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.projector import project
+from taskscheduler.streams.calendar_uses import Use, uses_of
 from taskscheduler.streams.claimable import place_of
 from taskscheduler.streams.replay.fresh_rows import FreshRows
 from taskscheduler.streams.replay.sums import Sums, hash_of
 from taskscheduler.streams.replica import Kept, chain_of
-from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table
+from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table, use_table
 
 
 class Fresh:
@@ -37,16 +39,16 @@ class Fresh:
             record = entry.record
             if record is None:
                 continue
-            task_id = task_id_of(record.stream)
-            kept = tasks.get(task_id) or Kept(Task(task_id))
-            after, verdict = fold(kept.task, record, entry.appended_at)
+            task_id = id_of(record.stream)
+            kept = tasks.get(task_id) or Kept(empty(task_id))
+            after, verdict = fold(kept.state, record, entry.appended_at)
             if verdict is not Verdict.ACCEPTED:
                 continue
             tasks[task_id] = Kept(after, record.wakeup, chain_of(kept.chain, record.record_id))
             self._changed.add(task_id)
             if rows is not None:
-                accepted = Accepted(
-                    entry.partition, entry.position, entry.appended_at, record, kept.task, after, kept.wakeup
+                accepted = accepted_as(
+                    entry.partition, entry.position, entry.appended_at, record, kept.state, after, kept.wakeup
                 )
                 rows.apply(project(accepted), entry.position)
 
@@ -66,7 +68,7 @@ class Fresh:
     def add_timers(self, sums: Sums) -> None:
         """Add up what those keep of these streams who fold envelopes alone."""
         for task_id, kept in self.tasks.items():
-            sums.add_hash(task_id, "", Timer(kept.task.version, kept.wakeup, kept.chain).hashed)
+            sums.add_hash(task_id, "", Timer(kept.state.version, kept.wakeup, kept.chain).hashed)
 
 
 class Timer(NamedTuple):
@@ -85,9 +87,13 @@ class Timer(NamedTuple):
 def replica_rows(task_id: str, kept: Kept) -> Iterator[tuple[str, bytes, bytes]]:
     """What lies on disk of a stream in a replica that decides: family, key and value of each row."""
     yield from state_store.rows_of(task_id, kept)
-    task = kept.task
+    task = kept.state
     if kept.wakeup is not None:
         yield timer_table.FAMILY, *timer_table.row_of(kept.wakeup, task_id, task.version)
+    if not isinstance(task, Task):
+        return
+    for calendar, version in uses_of(task).items():
+        yield use_table.FAMILY, *use_table.row_of(calendar, Use(task_id, version))
     if task.definition is not None:
         for run in task.runs.values():
             if run.status == "queued":

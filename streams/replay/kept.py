@@ -15,12 +15,12 @@ from taskscheduler.projections.tables import Table
 from taskscheduler.streams.replay.fresh_rows import CODECS, owner_column
 from taskscheduler.streams.replay.sums import NOBODY, Sums
 from taskscheduler.streams.replica import Position
-from taskscheduler.streams.rocksdb import claim_tables, timer_table
+from taskscheduler.streams.rocksdb import claim_tables, timer_table, use_table
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.keys import successor
 from taskscheduler.streams.rocksdb.refusals import DataRefused
-from taskscheduler.streams.rocksdb.state_store import StateStore
+from taskscheduler.streams.rocksdb.state_store import OTHERS, StateStore
 from taskscheduler.streams.rocksdb.views import FAMILY, RocksViews, prefix_of
 
 TRIES = 5
@@ -57,13 +57,15 @@ def state_sums(path: Path, only: Collection[str] | None = None) -> Held:
         sums = Sums(only)
         if not position.position:
             return Held(position, sums.of)
-        for name in ("state", "state_runs", "state_keys"):
+        for name in ("state", "state_runs", "state_keys", OTHERS):
             for key, value in database.family(name).scan():
                 sums.add(key.partition(b"\0")[0].decode(), name, key, value)
         for key, value in database.family(timer_table.FAMILY).scan():
             sums.add(key[8:].decode(), timer_table.FAMILY, key, value)
         for key, _ in database.family(claim_tables.FAMILIES[0]).scan():
             sums.add(claim_tables.task_of(key), claim_tables.FAMILIES[0], key, b"")
+        for key, value in database.family(use_table.FAMILY).scan():
+            sums.add(key.partition(b"\0")[2].decode(), use_table.FAMILY, key, value)
         return Held(position, sums.of, position.fold_version != FOLD_VERSION)
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from taskscheduler.domain.decision import Verdict, judge, task_id_of
+from taskscheduler.domain.decision import Verdict, id_of, judge
 from taskscheduler.streams.codec import decode_envelope
 from taskscheduler.streams.replay.folding import Place, opened
 from taskscheduler.streams.replay.fresh import Timer
@@ -56,7 +56,7 @@ async def _answers(place: Place, partition: int, to: int, kept: Mapping[str, Tim
         async for batch in batches:
             for raw in batch:
                 envelope = decode_envelope(raw.data)
-                task_id = task_id_of(envelope.stream)
+                task_id = id_of(envelope.stream)
                 version = versions.get(task_id)
                 if version is None or judge(version, envelope, raw.appended_at) is not Verdict.ACCEPTED:
                     continue

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from taskscheduler.domain.decision import task_id_of
+from taskscheduler.domain.decision import id_of
 from taskscheduler.streams.replay.between import between
 from taskscheduler.streams.replay.folding import Folded, Kind, Place, Stop, fold_share, log_of, touched
 from taskscheduler.streams.replay.fresh_rows import add_shared
@@ -146,7 +146,7 @@ class _Verifier:
         """The tasks that changed while they were looked at."""
         spans = [(p, at, to) for p, at in look.positions.items() if (to := look.until.get(p, at)) > at]
         streams = self._jobs.all(touched, [(self._place, *span) for span in spans])
-        moved = {task_id_of(stream) for some in streams for stream in some}
+        moved = {id_of(stream) for some in streams for stream in some}
         return moved | {NOBODY} if moved else moved
 
     def _otherwise(self, fresh: Mapping[str, int], look: Look, moved: set[str]) -> list[str]:

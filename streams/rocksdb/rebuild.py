@@ -7,8 +7,8 @@ from collections.abc import Callable
 import msgspec
 
 from taskscheduler.commands.ports import DecisionLog
-from taskscheduler.domain.decision import FOLD_VERSION, Accepted, Verdict, fold, task_id_of
-from taskscheduler.domain.state import Task
+from taskscheduler.domain.decision import FOLD_VERSION, Verdict, accepted_as, fold, id_of
+from taskscheduler.domain.entities import Entity, empty
 from taskscheduler.projections.projector import Projector
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Batch, Database
@@ -53,7 +53,7 @@ async def rebuild(
 ) -> RocksViews:
     """Fold the log from its beginning into a new generation, put that in force, drop the one before.
 
-    Holds the state of every task in memory. Who follows the log may go on anywhere in what was folded: records that
+    Holds the state of everything in memory. Who follows the log may go on anywhere in what was folded: records that
     come again change nothing. Given `to`, each partition is folded up to there; else all of it. `progress` is told how
     many records are. One that is cut short leaves what is in force alone.
     """
@@ -63,7 +63,7 @@ async def rebuild(
     views = RocksViews(buffer, log_id, old + 1)
     projector = Projector(views)
     for partition in range(partitions):
-        tasks: dict[str, Task] = {}
+        states: dict[str, Entity] = {}
         position = 0
         while entries := await log.read(partition, position, _BATCH if to is None else min(_BATCH, to - position)):
             accepted = []
@@ -71,12 +71,13 @@ async def rebuild(
                 record = entry.record
                 if record is None:
                     continue
-                task_id = task_id_of(record.stream)
-                before = tasks.get(task_id) or Task(task_id)
+                id = id_of(record.stream)
+                before = states.get(id) or empty(id)
                 after, verdict = fold(before, record, entry.appended_at)
                 if verdict is Verdict.ACCEPTED:
-                    tasks[task_id] = after
-                    accepted.append(Accepted(entry.partition, entry.position, entry.appended_at, record, before, after))
+                    states[id] = after
+                    at = entry.partition, entry.position, entry.appended_at
+                    accepted.append(accepted_as(*at, record, before, after))
             projector.apply(accepted)
             position = entries[-1].position
             buffer.flush()

@@ -1,6 +1,7 @@
-"""The replica's state on RocksDB: a row for each stream, and rows of their own for its active runs and its keys.
+"""The replica's state on RocksDB: a row for each task, and rows of their own for its active runs and its keys.
 
 The cost of a decision must not grow with the number of active runs, so a decision writes only the runs it touched.
+What is no task has one row, elsewhere.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from taskscheduler.domain.entities import Other
 from taskscheduler.domain.state import Run, Task, UsedKey, with_runs, without_runs
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.replica import Kept, Position
@@ -18,7 +20,8 @@ from taskscheduler.streams.rocksdb.buffer import Buffer, BufferedTable
 RECENT = 8_192
 """States kept as objects beside those that wait for a flush; up to twice as many."""
 
-FAMILIES = ("state", "state_runs", "state_keys", "position")
+OTHERS = "state_others"
+FAMILIES = ("state", "state_runs", "state_keys", OTHERS, "position")
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -29,8 +32,15 @@ class _Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
     keys: int
 
 
+class _OtherRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    state: Other
+    wakeup: Instant | None
+    chain: str
+
+
 _encoder = msgspec.msgpack.Encoder()
 _rows = msgspec.msgpack.Decoder(_Row)
+_others = msgspec.msgpack.Decoder(_OtherRow)
 _runs = msgspec.msgpack.Decoder(Run)
 _keys = msgspec.msgpack.Decoder(UsedKey)
 _positions = msgspec.msgpack.Decoder(Position)
@@ -39,7 +49,10 @@ _POSITION = b"position"
 
 def rows_of(task_id: str, kept: Kept) -> Iterator[tuple[str, bytes, bytes]]:
     """What lies on disk of a state once it is flushed: family, key and value of each row."""
-    name, task = task_id.encode(), kept.task
+    name, task = task_id.encode(), kept.state
+    if not isinstance(task, Task):
+        yield OTHERS, name, _encode_other(kept)
+        return
     yield "state", name, _encode(kept)
     for run_id, run in task.runs.items():
         yield "state_runs", name + b"\0" + run_id.encode(), _encoder.encode(run)
@@ -53,6 +66,7 @@ class StateStore:
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
         self._rows: BufferedTable[_Row | Kept] = buffer.table("state", _encode, _rows.decode)
+        self._others: BufferedTable[Kept] = buffer.table(OTHERS, _encode_other, _decode_other)
         self._runs: BufferedTable[Run] = buffer.table("state_runs", _encoder.encode, _runs.decode)
         self._keys: BufferedTable[UsedKey] = buffer.table("state_keys", _encoder.encode, _keys.decode)
         self._positions: BufferedTable[Position] = buffer.table("position", _encoder.encode, _positions.decode)
@@ -60,22 +74,24 @@ class StateStore:
         self._recent: dict[str, Kept] = {}
         self._older: dict[str, Kept] = {}
 
-    def load(self, task_id: str) -> Kept | None:
-        """The state of a task, put together from its rows."""
-        kept = self._recent.get(task_id)
+    def load(self, id: str) -> Kept | None:
+        """The state of what has this id, put together from its rows."""
+        kept = self._recent.get(id)
         if kept is not None:
             return kept
-        kept = self._older.get(task_id) or self._read(task_id)
+        kept = self._older.get(id) or self._read(id)
         if kept is not None:
-            self._remember(task_id, kept)
+            self._remember(id, kept)
         return kept
 
-    def _remember(self, task_id: str, kept: Kept) -> None:
-        self._recent[task_id] = kept
+    def _remember(self, id: str, kept: Kept) -> None:
+        self._recent[id] = kept
         if len(self._recent) > RECENT:
             self._older, self._recent = self._recent, {}
 
     def _read(self, task_id: str) -> Kept | None:
+        if "/" in task_id:
+            return self._others.get(task_id.encode())
         row = self._rows.get(task_id.encode())
         if row is None:
             return None
@@ -89,11 +105,14 @@ class StateStore:
         keys = {key[cut:].decode(): used for key, used in self._keys.scan_flushed(start, end)} if row.keys else {}
         return Kept(with_runs(row.task, runs, keys), row.wakeup, row.chain)
 
-    def save(self, task_id: str, kept: Kept, run_ids: Iterable[str], keys: Iterable[str]) -> None:
+    def save(self, id: str, kept: Kept, run_ids: Iterable[str], keys: Iterable[str]) -> None:
         """Keep the state. `run_ids` and `keys` name what the decision touched."""
-        name, task = task_id.encode(), kept.task
+        name, task = id.encode(), kept.state
+        self._remember(id, kept)
+        if not isinstance(task, Task):
+            self._others.put(name, kept)
+            return
         self._rows.put(name, kept)
-        self._remember(task_id, kept)
         for run_id in run_ids:
             run = task.runs.get(run_id)
             key = name + b"\0" + run_id.encode()
@@ -146,16 +165,33 @@ class StateStore:
             total.update(name)
             for key, row in table.scan(b"", b"\xff" * 8):
                 data = _encoder.encode(row)
-                total.update(len(key).to_bytes(4, "big") + key + len(data).to_bytes(4, "big") + data)
+                total.update(_framed(key, data))
+        for key, kept in self._others.scan(b"", b"\xff" * 8):
+            total.update(_framed(key, _encode_other(kept)))
         return total.hexdigest()
 
 
 def _encode(row: _Row | Kept) -> bytes:
     if isinstance(row, Kept):
-        task = row.task
+        task = row.state
+        assert isinstance(task, Task)
         bare = without_runs(task) if task.runs or task.keys else task
         row = _Row(bare, row.wakeup, row.chain, len(task.runs), len(task.keys))
     return _encoder.encode(row)
+
+
+def _encode_other(kept: Kept) -> bytes:
+    assert not isinstance(kept.state, Task)
+    return _encoder.encode(_OtherRow(kept.state, kept.wakeup, kept.chain))
+
+
+def _decode_other(data: bytes) -> Kept:
+    row = _others.decode(data)
+    return Kept(row.state, row.wakeup, row.chain)
+
+
+def _framed(key: bytes, data: bytes) -> bytes:
+    return len(key).to_bytes(4, "big") + key + len(data).to_bytes(4, "big") + data
 
 
 def _range(task_id: str) -> tuple[bytes, bytes, int]:

@@ -68,7 +68,7 @@ def stub_server(kind: type[StubServer] = StubServer) -> Iterator[StubServer]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_POST = do_PATCH = do_DELETE = do_GET
+        do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

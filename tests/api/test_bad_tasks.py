@@ -290,7 +290,6 @@ async def test_every_wrong_field_is_named(api: httpx.AsyncClient, body: Any, poi
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
-        (scheduled(every="1h", **{"except": [{"calendar": "holidays"}]}), "/schedule/except/0/calendar"),
         (task(queue_timeout="1m"), "/queue_timeout"),
         (task(heartbeat_timeout="1m"), "/heartbeat_timeout"),
         (task(target={"type": "kafka", "topic": "t"}), "/target/type"),

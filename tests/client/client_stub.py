@@ -56,6 +56,7 @@ class Stub:
         self.seen: list[Seen] = []
         self.faults: list[Fault] = []
         self.tasks: dict[str, dict[str, Any]] = {}
+        self.calendars: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
         self.due: list[str] = []
         self.held: dict[str, Held] = {}
@@ -116,6 +117,10 @@ class Stub:
                 web.get("/api/tasks/{id}/why", self.why),
                 web.get("/api/dead-letters", self.dead_letters),
                 web.post("/api/schedules/preview", self.preview),
+                web.put("/api/calendars/{name}", self.calendar),
+                web.get("/api/calendars/{name}", self.calendar),
+                web.delete("/api/calendars/{name}", self.calendar),
+                web.get("/api/calendars", self.list_calendars),
                 web.get("/actuator/health", self.health),
                 web.get("/api/events", self.live),
                 web.post("/api/queues/{queue}/claims", self.claim),
@@ -344,6 +349,27 @@ class Stub:
     async def dead_letters(self, request: web.Request) -> web.Response:
         runs = [run for run in self.runs.values() if run["status"] == "failed"]
         return web.json_response({"items": runs[::-1], "next_cursor": None})
+
+    async def calendar(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if request.method == "PUT":
+            sent = await request.json()
+            made = {"name": name, "version": self.calendars.get(name, {}).get("version", 0) + 1, "used_by": [], **sent}
+            self.calendars[name] = made | {"days": sorted(sent["dates"]), "day_count": len(sent["dates"])}
+        elif name not in self.calendars:
+            return self.problem(404, "there is no such calendar")
+        elif request.method == "DELETE":
+            del self.calendars[name]
+            return web.Response(status=204)
+        first, last = request.query.get("from", ""), request.query.get("to", "9")
+        found = self.calendars[name]
+        return web.json_response({**found, "days": [day for day in found["days"] if first <= day <= last]})
+
+    async def list_calendars(self, request: web.Request) -> web.Response:
+        names = sorted(name for name in self.calendars if name > request.query.get("cursor", ""))
+        some = names[: int(request.query.get("limit", 50))]
+        items = [{"name": name, "day_count": self.calendars[name]["day_count"]} for name in some]
+        return web.json_response({"items": items, "next_cursor": some[-1] if len(names) > len(some) else None})
 
     async def preview(self, request: web.Request) -> web.Response:
         times = [{"at": NOW, "local": "2030-01-01T01:00:00.000+01:00", "note": None}]

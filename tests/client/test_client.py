@@ -1,12 +1,21 @@
 """What both clients do, against any server that keeps to the API."""
 
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from taskscheduler.client import Conflict, Gone, Invalid, NotFound, PreconditionFailed, StartedTask, TaskSpec
+from taskscheduler.client import (
+    CalendarSpec,
+    Conflict,
+    Gone,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    StartedTask,
+    TaskSpec,
+)
 
 LATER = {"at": datetime(2099, 1, 1, tzinfo=UTC)}
 NOOP = {"type": "noop"}
@@ -176,6 +185,24 @@ async def test_what_happened_to_a_task(client: Any) -> None:
 async def test_a_preview_gives_fire_times(client: Any) -> None:
     preview = await client.preview({"every": "1h"}, 1)
     assert [time.at.tzinfo is not None for time in preview.fire_times] == [True]
+
+
+async def test_a_calendar_is_put_read_listed_and_deleted(client: Any) -> None:
+    name = fresh("closed")
+    made = await client.put_calendar(name, dates=[date(2030, 12, 24), "2030-12-31"])
+    assert (made.name, made.days, made.used_by) == (name, [date(2030, 12, 24), date(2030, 12, 31)], [])
+    assert (await client.get_calendar(name, until=date(2030, 12, 30))).days == [date(2030, 12, 24)]
+    assert (await client.get_calendar(name, since="2030-12-30")).days == [date(2030, 12, 31)]
+    other = await client.put_calendar(name, CalendarSpec(dates=["2030-05-01"], note="why"), note="else")
+    assert (other.version, other.note) == (made.version + 1, "else")
+    listed = [item async for item in client.iter_calendars()]
+    assert [item.day_count for item in listed if item.name == name] == [1]
+    assert (await client.list_calendars(limit=1)).items
+    await client.delete_calendar(name)
+    with pytest.raises(NotFound):
+        await client.get_calendar(name)
+    with pytest.raises(TypeError):
+        await client.put_calendar(name, days=[])
 
 
 async def test_health_of_a_server_that_is_well(client: Any) -> None:

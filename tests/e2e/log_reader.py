@@ -13,7 +13,7 @@ import msgspec
 
 from taskscheduler.api.local_cluster.preparation import settings_of
 from taskscheduler.commands.ports import LogUnavailable
-from taskscheduler.domain.decision import Record, Verdict, fold, task_id_of
+from taskscheduler.domain.decision import Record, Verdict, fold, id_of
 from taskscheduler.domain.events import tag_of
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant
@@ -68,7 +68,7 @@ class LogReader:
             await asyncio.sleep(LOOK_EVERY)
 
     def _fold(self, record: Record, appended_at: Instant) -> None:
-        task_id = task_id_of(record.stream)
+        task_id = id_of(record.stream)
         after, verdict = fold(self.tasks.get(task_id) or Task(task_id), record, appended_at)
         self.verdicts[verdict] += 1
         if verdict is not Verdict.ACCEPTED:

@@ -10,9 +10,11 @@ from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import DefinitionPatch
 from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.events import RunsExpired, TaskPurged
+from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.retry import Retry
-from taskscheduler.domain.schedule import OneTime
+from taskscheduler.domain.schedule import Every, OneTime
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND
+from taskscheduler.projections.calendars import view_of as calendar_view_of
 from taskscheduler.projections.filters import DeadLetterFilter, Page, RunFilter, TaskFilter
 from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.queries import Queries
@@ -443,3 +445,40 @@ class QueriesConformance:
             "completed": 1,
             "scheduled": 1,
         }
+
+    async def test_calendars_are_found_and_listed_by_name(self, reader: Reader) -> None:
+        history = reader.history
+        for name in ("c", "a", "b", "gone"):
+            history.define(name, "2026-12-25", "2027-01-01/2027-01-06")
+        history.define("b", "2026-05-01", note="again")
+        history.undefine("gone")
+        view = await reader.queries().calendar("calendar/b")
+        assert view == calendar_view_of(history.others["calendar/b"])
+        assert view is not None
+        assert (view.name, view.version, view.definition.note, view.resolved.days) == ("b", 2, "again", ("2026-05-01",))
+        assert await reader.queries().calendar("calendar/gone") is None
+        first = await reader.queries().calendars(limit=2)
+        assert [one.name for one in first.items] == ["a", "b"]
+        rest = await reader.queries().calendars(limit=2, cursor=first.next_cursor)
+        assert ([one.name for one in rest.items], rest.next_cursor) == (["c"], None)
+        with pytest.raises(Invalid):
+            await reader.queries().calendars(cursor="x")
+
+    async def test_tasks_are_found_by_a_calendar_that_they_use(self, reader: Reader) -> None:
+        def using(*names: str) -> Every:
+            excluded = tuple(ExceptCalendar(name, 1) for name in names)
+            return Every(every=MINUTE, anchor=START, anchored=True, excluded=excluded)
+
+        history = reader.history
+        history.create("one", schedule=using("holidays"))
+        history.create("both", schedule=using("holidays", "closed"), tags={"team": "ops"})
+        history.create("none")
+        assert await reader.ids(calendar="holidays") == ["both", "one"]
+        assert await reader.ids(calendar="holidays", tags=(("team", "ops"),)) == ["both"]
+        assert await reader.ids(calendar="other") == []
+        history.do("one", msg.Follow(ExceptCalendar("holidays", 2, ("2026-12-25",))))
+        history.do("both", msg.Update(DefinitionPatch(schedule=using("closed"))))
+        assert await reader.ids(calendar="holidays") == ["one"]
+        assert await reader.ids(calendar="closed") == ["both"]
+        history.do("one", msg.Delete())
+        assert await reader.ids(calendar="holidays") == []

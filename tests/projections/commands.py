@@ -11,6 +11,7 @@ from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch, NoopTarget
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.events import Error
+from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Every, OneTime, Schedule
 from taskscheduler.domain.values import DAY, MINUTE, SECOND
@@ -25,6 +26,14 @@ _tags = st.dictionaries(st.sampled_from(["team", "env", "env:x"]), st.sampled_fr
 _schedules: st.SearchStrategy[Schedule] = st.one_of(
     st.just(OneTime(at=0)),
     st.integers(0, 5).map(lambda n: OneTime(at=START + n * MINUTE, kind="at")),
+    st.sets(st.sampled_from(["a", "holidays"])).map(
+        lambda names: Every(
+            every=MINUTE,
+            anchor=START,
+            anchored=True,
+            excluded=tuple(ExceptCalendar(name, 1, ("1999-12-24",)) for name in sorted(names)),
+        )
+    ),
     st.sampled_from([10 * SECOND, MINUTE, DAY]).map(lambda every: Every(every=every, anchor=START, anchored=True)),
 )
 _definitions = st.builds(
@@ -44,6 +53,11 @@ _patches = st.one_of(
 _plain = st.sampled_from(
     [msg.Cancel(), msg.Delete(), msg.Pause(), msg.Resume(), msg.Trigger(), msg.Retry(), msg.Wake(), msg.Wake()]
 )
+_follows = st.builds(
+    lambda name, version: msg.Follow(ExceptCalendar(name, version, (f"1999-12-{version:02}",))),
+    st.sampled_from(["a", "holidays"]),
+    st.integers(1, 9),
+)
 _of_fire_times: st.SearchStrategy[msg.Command] = st.one_of(
     st.sampled_from([msg.Resume(missed="latest"), msg.Resume(missed="all"), msg.PurgeOwed()]),
     st.builds(
@@ -59,7 +73,7 @@ _of_fire_times: st.SearchStrategy[msg.Command] = st.one_of(
     ),
 )
 _commands: st.SearchStrategy[msg.Command] = st.one_of(
-    _definitions.map(msg.Create), _patches.map(msg.Update), _plain, _plain, _plain, _of_fire_times
+    _definitions.map(msg.Create), _follows, _patches.map(msg.Update), _plain, _plain, _plain, _of_fire_times
 )
 
 
@@ -105,13 +119,33 @@ def _work(task_id: str, which: int, how: str) -> Step:
     return step
 
 
+def _calendar(name: str, days: tuple[str, ...] | None) -> Step:
+    def step(history: History) -> None:
+        with contextlib.suppress(DomainError):
+            if days is None:
+                history.undefine(name)
+            else:
+                history.define(name, *days)
+
+    return step
+
+
+_days = st.sampled_from([("2026-12-25",), ("2026-12-25", "2027-01-01"), (), None])
+_calendars = st.builds(_calendar, st.sampled_from(["a", "holidays"]), _days)
+
 _task_ids = st.sampled_from(IDS)
 _hows = st.sampled_from(["complete", "complete", "fail", "give up", "lose"])
 _times = st.sampled_from([1, SECOND, 31 * SECOND, MINUTE, 10 * MINUTE, DAY, 31 * DAY])
 
 _works = st.builds(_work, _task_ids, st.integers(0, 3), _hows)
 _step: st.SearchStrategy[Step] = st.one_of(
-    st.builds(_command, _task_ids, _commands), _works, _works, _works, _times.map(_advance), _times.map(_advance)
+    st.builds(_command, _task_ids, _commands),
+    _works,
+    _works,
+    _works,
+    _calendars,
+    _times.map(_advance),
+    _times.map(_advance),
 )
 
 

@@ -7,9 +7,12 @@ from itertools import count
 
 from taskscheduler.commands.ports import Entry
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.decide import Decided, decide
-from taskscheduler.domain.decision import Accepted, Record, Verdict, fold, stream_of
+from taskscheduler.domain.calendar import calendar_id
+from taskscheduler.domain.calendar_definition import CalendarDefinition, ResolvedDays
+from taskscheduler.domain.decided import Decided
+from taskscheduler.domain.decision import AnyAccepted, Record, Verdict, accepted_as, fold, stream_of
 from taskscheduler.domain.definition import Definition, NoopTarget
+from taskscheduler.domain.entities import Entity, Other, empty, rules_of
 from taskscheduler.domain.events import Error, Event
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Every, OneTime, Schedule
@@ -26,13 +29,14 @@ BY_DEFAULT = msg.Policy()
 
 
 class History:
-    """Some tasks and the log of what became of them. Time stands still until `advance`."""
+    """Some tasks, maybe calendars, and the log of what became of them. Time stands still until `advance`."""
 
     def __init__(self, policy: msg.Policy = BY_DEFAULT) -> None:
         self.policy = policy
         self.now = START
         self.tasks: dict[str, Task] = {}
-        self.accepted: list[Accepted] = []
+        self.others: dict[str, Other] = {}
+        self.accepted: list[AnyAccepted] = []
         self.entries: list[Entry] = []
         self.projected = 0
         self._seeds = count(1)
@@ -40,7 +44,7 @@ class History:
     def advance(self, by: Millis) -> None:
         self.now += by
 
-    def new(self) -> Sequence[Accepted]:
+    def new(self) -> Sequence[AnyAccepted]:
         """What was accepted since the last call."""
         fresh = self.accepted[self.projected :]
         self.projected = len(self.accepted)
@@ -49,15 +53,18 @@ class History:
     def task(self, task_id: str) -> Task:
         return self.tasks.get(task_id) or Task(task_id)
 
+    def state(self, id: str) -> Entity:
+        return self.tasks.get(id) or self.others.get(id) or empty(id)
+
     def do(self, task_id: str, command: msg.Command, actor: str = "ada", key: msg.Key | None = None) -> Decided:
         context = msg.Context(now=self.now, seed=next(self._seeds), actor=actor, key=key)
-        decided = decide(self.task(task_id), command, context, self.policy)
+        decided = rules_of(task_id).decide(self.state(task_id), command, context, self.policy)
         if decided.events:
             self.record(task_id, decided.events, actor)
         return decided
 
     def record(self, task_id: str, events: tuple[Event, ...], actor: str = "ada") -> None:
-        before = self.task(task_id)
+        before = self.state(task_id)
         position = len(self.entries) + 1
         record = Record(
             stream=stream_of(task_id),
@@ -70,9 +77,9 @@ class History:
         )
         after, verdict = fold(before, record, self.now)
         assert verdict is Verdict.ACCEPTED
-        self.tasks[task_id] = after
+        (self.tasks if isinstance(after, Task) else self.others)[task_id] = after
         self.entries.append(Entry(0, position, self.now, record))
-        self.accepted.append(Accepted(0, position, self.now, record, before, after))
+        self.accepted.append(accepted_as(0, position, self.now, record, before, after))
 
     def create(
         self,
@@ -87,6 +94,16 @@ class History:
             name=name or f"task {task_id}", schedule=schedule, target=NoopTarget(), tags=tags or {}, retry=retry
         )
         self.do(task_id, msg.Create(definition))
+
+    def define(self, name: str, *days: str, note: str = "") -> None:
+        """Define a calendar."""
+        definition = CalendarDefinition(dates=days, note=note)
+        resolved = ResolvedDays(days, count=len(days), first_year=2025, last_year=2035)
+        self.do(calendar_id(name), msg.DefineCalendar(definition, resolved))
+
+    def undefine(self, name: str) -> None:
+        """Delete a calendar."""
+        self.do(calendar_id(name), msg.DeleteCalendar())
 
     def wake(self, task_id: str) -> None:
         self.do(task_id, msg.Wake())

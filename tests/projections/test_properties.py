@@ -6,8 +6,10 @@ from collections import Counter
 
 from hypothesis import given, settings
 
+from taskscheduler.domain.calendar_days import calendars_of
 from taskscheduler.domain.events import FiresSkipped, RunQueued, RunsExpired, TaskPurged
 from taskscheduler.domain.ids import run_id_floor
+from taskscheduler.projections import calendars
 from taskscheduler.projections.memory import MemoryViews
 from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.queries import Queries
@@ -39,6 +41,7 @@ def test_no_list_has_a_stale_or_a_missing_row(moves: list[Step]) -> None:
         if definition is None or task.deleted_at is not None:
             continue
         lists = {"all", f"status:{task.status}", *(f"tag:{key}:{value}" for key, value in definition.tags.items())}
+        lists |= {f"calendar:{one.calendar}" for one in calendars_of(definition.schedule)}
         for name in lists:
             expected.add((BY_CREATED.name, (name, task.created_at, task.id)))
             expected.add((BY_NAME.name, (name, definition.name, task.id)))
@@ -57,6 +60,18 @@ async def test_tasks_and_counters_are_those_of_the_states(moves: list[Step]) -> 
         assert shown == (None if task.definition is None else view_of(task))
     statuses = Counter(task.status for task in history.tasks.values() if task.exists)
     assert {name: n for name, n in (await queries.status_counts()).items() if n} == statuses
+
+
+@given(steps)
+@settings(max_examples=50, deadline=None)
+async def test_calendars_are_those_of_the_states(moves: list[Step]) -> None:
+    history, views = played(moves)
+    queries = Queries(views)
+    there = sorted(id for id, state in history.others.items() if state.exists)
+    assert [view.id for view in (await queries.calendars()).items] == there
+    assert [key for name, key, _ in views.contents() if name == calendars.BY_ID.name] == [("all", id) for id in there]
+    for id, state in history.others.items():
+        assert await queries.calendar(id) == (calendars.view_of(state) if state.exists else None)
 
 
 @given(steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from taskscheduler.domain import events as ev
-from taskscheduler.domain.decision import Verdict, fold, task_id_of
+from taskscheduler.domain.decision import Verdict, fold, id_of
 from taskscheduler.domain.definition import NoopTarget
 from taskscheduler.domain.state import Task, wakeup
 from taskscheduler.domain.values import MINUTE
@@ -33,7 +33,7 @@ class Book:
         """Fold what is new; every fire time of what changed is accounted for."""
         for entry in self.log.entries[self.position :]:
             record = entry.record
-            task_id = task_id_of(record.stream)
+            task_id = id_of(record.stream)
             before = self.tasks.get(task_id, Task(task_id))
             after, verdict = fold(before, record, entry.appended_at)
             self.verdicts[verdict] += 1

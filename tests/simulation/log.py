@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from taskscheduler.domain.decision import Record, task_id_of
+from taskscheduler.domain.decision import Record, id_of
 from taskscheduler.streams.codec import decode_record, encode_record
 
 
@@ -29,5 +29,5 @@ class Log:
         if self.entries:
             now = max(now, self.entries[-1].appended_at)
         self.data.append(data)
-        self.entries.append(Entry(now, task_id_of(record.stream), decode_record(data)))
+        self.entries.append(Entry(now, id_of(record.stream), decode_record(data)))
         return len(self.entries)

@@ -113,7 +113,7 @@ class Year:
     @property
     def task(self) -> Task:
         kept = self._rows.kept
-        return Task(self.id) if kept is None else kept.task
+        return Task(self.id) if kept is None else kept.state
 
     def live(self) -> Ledger:
         """The whole year; the ledger of it."""
@@ -310,7 +310,7 @@ class Year:
         self.counts[verdict] += 1
         assert accepted is (verdict is Verdict.ACCEPTED), f"the replica and the job differ in {record}"
         kept, watched = self._rows.kept or Kept(Task(self.id)), self._watched
-        mine, theirs = (kept.task.version, kept.wakeup, kept.chain), (watched.version, watched.wakeup, watched.chain)
+        mine, theirs = (kept.state.version, kept.wakeup, kept.chain), (watched.version, watched.wakeup, watched.chain)
         assert mine == theirs, f"the replica keeps {mine}, the job {theirs}"
         self._watch()
         return accepted

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from taskscheduler.domain import events as ev
+from taskscheduler.domain.calendar_definition import CalendarDefinition, DateRange, Holidays, ResolvedDays
 from taskscheduler.domain.decision import Record
 from taskscheduler.domain.definition import CatchUp, Definition, HttpTarget, NoopTarget, QueueTarget
+from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Cron, Every, OneTime
 
@@ -40,6 +42,15 @@ QUEUE = Definition(
     name="q", schedule=Every(every=60_000, anchor=AT - 5, anchored=True), target=QueueTarget("mail", "send")
 )
 PLAIN = Definition(name="n", schedule=OneTime(at=AT + 5, kind="delay", delay=5), target=NoopTarget())
+
+CALENDAR = CalendarDefinition(
+    timezone="Europe/Berlin",
+    dates=("2026-12-24",),
+    ranges=(DateRange("2026-12-28", "2026-12-31"),),
+    holidays=Holidays("DE", "BE", (2026, 2027), ("public",)),
+    ics="BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n",
+    note="für alle",
+)
 
 SAMPLES: dict[str, tuple[ev.Event, ...]] = {
     "task.created.v1": (
@@ -130,6 +141,25 @@ SAMPLES: dict[str, tuple[ev.Event, ...]] = {
     ),
     "retention.planned.v1": (ev.RetentionPlanned(at=AT, expire_at=AT + 9),),
     "runs.expired.v1": (ev.RunsExpired(at=AT, before=AT - 9, next=AT + 9), ev.RunsExpired(at=AT, before=AT, next=None)),
+    "calendar.defined.v1": (
+        ev.CalendarDefined(
+            at=AT,
+            definition=CALENDAR,
+            resolved=ResolvedDays(("2026-12-24/2026-12-31", "2027-01-01"), 9, 2026, 2036, "0.109", "2026a"),
+        ),
+        ev.CalendarDefined(at=AT, definition=CalendarDefinition(), resolved=ResolvedDays((), count=0)),
+    ),
+    "calendar.followed.v1": (
+        ev.CalendarFollowed(
+            at=AT,
+            calendar=ExceptCalendar("de-holidays", 7, ("2026-12-24/2026-12-31", "2027-01-01")),
+            next_fire=AT + 9,
+            tzdata="2026a",
+            pending=ev.Pending(Cron("0 2 * * *"), AT + 5, None),
+        ),
+        ev.CalendarFollowed(at=AT, calendar=ExceptCalendar("none", 8), next_fire=None),
+    ),
+    "calendar.deleted.v1": (ev.CalendarDeleted(at=AT, by="ada"),),
 }
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from taskscheduler.api.bootstrap import FAMILIES, open_storage
-from taskscheduler.domain.decision import Accepted, Record
+from taskscheduler.domain.decision import AnyAccepted, Record
+from taskscheduler.domain.entities import rules_of
 from taskscheduler.domain.events import FiresSkipped, RunsExpired
 from taskscheduler.domain.messages import Backfill
-from taskscheduler.domain.state import wakeup
 from taskscheduler.domain.values import HOUR, MINUTE
 from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.tables import Key
@@ -28,8 +28,10 @@ from tests.projections.history import EVERY_MINUTE, START, History
 
 
 def a_history(rounds: int = 3) -> History:
-    """Tasks that did everything: fired, failed, were paused, changed, cancelled, deleted and purged."""
+    """Tasks that fired and failed, and calendars, of which one was deleted and one changed."""
     history = History()
+    history.define("holidays", "2026-12-25")
+    history.define("gone", "2026-05-01")
     for name in ("often", "failing", "waiting"):
         history.create(name, schedule=EVERY_MINUTE, tags={"team": "ops", "env": name})
     for _ in range(rounds):
@@ -41,12 +43,14 @@ def a_history(rounds: int = 3) -> History:
         history.do("often", Backfill(START, history.now, "buffer_all"))
     skipped = FiresSkipped(history.now, "stretch", START - 3 * HOUR, "missed", START - HOUR, 121)
     history.record("often", (skipped, RunsExpired(history.now, START - 2 * HOUR, None)))
+    history.define("holidays", "2026-12-25", "2026-12-26", note="both")
+    history.undefine("gone")
     return history
 
 
-def as_decided(change: Accepted) -> Record:
+def as_decided(change: AnyAccepted) -> Record:
     """The record with the wakeup that a handler would have written into it."""
-    return msgspec.structs.replace(change.record, wakeup=wakeup(change.after))
+    return msgspec.structs.replace(change.record, wakeup=rules_of(change.after.id).wakeup(change.after))
 
 
 def lay_down(history: History, path: Path) -> None:

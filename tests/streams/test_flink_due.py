@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskscheduler.commands.ports import Entry
-from taskscheduler.domain.decision import Envelope, Record, Verdict, task_id_of
+from taskscheduler.domain.decision import Envelope, Record, Verdict, id_of
 from taskscheduler.domain.events import TaskPaused
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import MINUTE, SECOND
@@ -86,8 +86,8 @@ async def test_it_keeps_what_a_replica_keeps(drawn: list[tuple[str, int, int | N
     if entries:
         replica.fold(entries)
     for stream, mine in kept.items():
-        theirs = store.load(task_id_of(stream)) or Kept(Task(task_id_of(stream)))
-        assert (mine.version, mine.wakeup, mine.chain) == (theirs.task.version, theirs.wakeup, theirs.chain)
+        theirs = store.load(id_of(stream)) or Kept(Task(id_of(stream)))
+        assert (mine.version, mine.wakeup, mine.chain) == (theirs.state.version, theirs.wakeup, theirs.chain)
     replica.flush()
 
 

@@ -13,7 +13,7 @@ from taskscheduler.domain import definition, retry, schedule
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import state as st
 from taskscheduler.domain.bounds import Bounds
-from taskscheduler.domain.decision import FOLD_VERSION, Envelope, Verdict, fold, task_id_of
+from taskscheduler.domain.decision import FOLD_VERSION, Envelope, Verdict, fold, id_of
 from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.streams.codec import UnknownEvent, Unreadable, decode_envelope, decode_record, encode_record
 from tests.streams.golden_records import SAMPLES, record_of
@@ -94,7 +94,7 @@ def test_the_fold_of_the_golden_log_is_pinned() -> None:
     for line in (GOLDEN / "log.jsonl").read_bytes().splitlines():
         appended_at, data = line.split(b" ", 1)
         record = decode_record(data)
-        task_id = task_id_of(record.stream)
+        task_id = id_of(record.stream)
         tasks[task_id], verdict = fold(tasks.get(task_id, st.Task(task_id)), record, int(appended_at))
         verdicts.append(verdict)
         seen.update(ev.tag_of(event) for event in record.events)
@@ -149,5 +149,15 @@ def test_what_a_schedule_leaves_out_is_written_with_its_days() -> None:
     assert msgspec.json.decode(msgspec.json.encode(plain), type=schedule.Schedule) == plain
 
 
-ADDED_SINCE = frozenset(["schedule.switched.v1", "backfill.requested.v1", "backfill.advanced.v1", "backfill.ended.v1"])
+ADDED_SINCE = frozenset(
+    [
+        "schedule.switched.v1",
+        "backfill.requested.v1",
+        "backfill.advanced.v1",
+        "backfill.ended.v1",
+        "calendar.defined.v1",
+        "calendar.deleted.v1",
+        "calendar.followed.v1",
+    ]
+)
 """Tags that came after the golden log was written."""

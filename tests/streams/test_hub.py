@@ -59,3 +59,10 @@ def test_what_is_no_place_of_this_log_is_none() -> None:
     hub = Hub(2)
     assert hub.place("3.4") == [3, 4]
     assert [hub.place(text) for text in ("3", "1.2.3", "a.1", "1.-2", "1.²", "1." + "9" * 19, "")] == [None] * 7
+
+
+async def test_what_is_about_no_task_is_passed_over_and_leaves_no_gap() -> None:
+    hub = Hub(1)
+    for position, id in enumerate(("a", "calendar/holidays", "b"), start=1):
+        hub.remember(0, position, record(id))
+    assert await given(hub.subscribe([0]), 2) == [("1", "a", False), ("3", "b", False)]

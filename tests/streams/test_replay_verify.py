@@ -34,6 +34,7 @@ from tests.projections.commands import Step, steps
 from tests.projections.history import History
 from tests.streams.replay_kit import a_history, as_decided, fold, lay_down, put, rows_in
 
+STREAMS = ("often", "failing", "waiting", "calendar/holidays", "calendar/gone")
 PARTS_OF_A_TASK = {"tasks", "tasks_by_created", "tasks_by_next_fire", "tasks_by_name", "runs", "events"}
 
 
@@ -62,8 +63,8 @@ def test_what_was_folded_is_as_the_log_says(folded: Path, processes: int) -> Non
     assert report.same, report
     assert report.different == []
     state, rows = report.compared
-    assert (state.side, state.tasks, state.positions) == ("state", 3, {"0": report.records})
-    assert (rows.side, rows.tasks, rows.positions) == ("read models", 3, {"0": report.records})
+    assert (state.side, state.tasks, state.positions) == ("state", 5, {"0": report.records})
+    assert (rows.side, rows.tasks, rows.positions) == ("read models", 4, {"0": report.records})
 
 
 def test_shares_of_a_log_are_put_together(folded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,10 +79,11 @@ def _flip(value: bytes, at: int = -2) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("family", ["state", "state_runs", "timers", "claimable"])
+@pytest.mark.parametrize("family", ["state", "state_runs", "state_others", "timers", "claimable"])
 @pytest.mark.parametrize("harm", ["changed", "gone", "more"])
 def test_a_row_of_the_state_that_is_otherwise_names_its_task(data: Path, family: str, harm: str) -> None:
-    key, value = next(row for row in rows_in(data, family) if b"waiting" in row[0])
+    name = "calendar/holidays" if family == "state_others" else "waiting"
+    key, value = next(row for row in rows_in(data, family) if name.encode() in row[0])
     if harm == "changed" and not value:
         pytest.skip("its key says everything")
     more = _flip(key, -1)
@@ -91,7 +93,7 @@ def test_a_row_of_the_state_that_is_otherwise_names_its_task(data: Path, family:
     assert {one.side for one in report.different} == {"state"}
     named = {one.task: one.parts for one in report.different}
     if harm != "more":
-        assert named == {"waiting": (family,)}
+        assert named == {name: (family,)}
     else:
         assert all(parts == (family,) for parts in named.values())
         assert named
@@ -265,8 +267,8 @@ def timers(folded: Path) -> dict[str, Timer]:
     """As the replica has them."""
     with Database(folded, FAMILIES) as database:
         store = StateStore(Buffer(database))
-        kept = {task: store.load(task) for task in ("often", "failing", "waiting")}
-    return {task: Timer(one.task.version, one.wakeup, one.chain) for task, one in kept.items() if one is not None}
+        kept = {task: store.load(task) for task in STREAMS}
+    return {task: Timer(one.state.version, one.wakeup, one.chain) for task, one in kept.items() if one is not None}
 
 
 @pytest.fixture(autouse=True)
@@ -292,7 +294,7 @@ def test_a_timer_that_is_otherwise_names_its_task(
     harmed = {**timers, "often": timers["often"]._replace(**change)}
     report = verify(folded, [], 1, timers=_Job(harmed))
     assert report.different == [Difference("often", "timers", parts)]
-    assert [(one.result, one.tasks, one.different) for one in report.compared] == [("differs", 3, 1)]
+    assert [(one.result, one.tasks, one.different) for one in report.compared] == [("differs", 5, 1)]
 
 
 def test_a_timer_of_an_earlier_version_is_waited_for(folded: Path, timers: dict[str, Timer]) -> None:
@@ -302,7 +304,7 @@ def test_a_timer_of_an_earlier_version_is_waited_for(folded: Path, timers: dict[
         mine = [one for one in history.accepted if one.after.id == "often"][:versions]
         fresh.fold(msgspec.structs.replace(history.entries[one.position - 1], record=as_decided(one)) for one in mine)
         kept = fresh.tasks["often"]
-        return Timer(kept.task.version, kept.wakeup, kept.chain)
+        return Timer(kept.state.version, kept.wakeup, kept.chain)
 
     assert verify(folded, [], 1, timers=_Job(timers)).same
     late = _Job(timers, {"often": early(1)}, {"often": early(3)})

@@ -8,6 +8,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from taskscheduler.domain import events as ev
+from taskscheduler.domain.calendar_days import with_calendar
+from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.schedule import Schedule, first_fire, next_after, nominal_of
 from taskscheduler.domain.state import Task
 
@@ -64,6 +66,9 @@ class Ledger:
                     self._come(event.at)
                 case ev.TaskPaused() | ev.TaskResumed():
                     self.paused = isinstance(event, ev.TaskPaused)
+                case ev.CalendarFollowed():
+                    self._follow(event.calendar, event.at)
+                    self.pending = event.pending
                 case ev.TaskCancelled() | ev.TaskDeleted():
                     self._end()
                     self.pending = None
@@ -128,6 +133,22 @@ class Ledger:
         if first is not None:
             self.seen_until = first - 1
             self._come(at)
+
+    def _follow(self, calendar: ExceptCalendar, at: int) -> None:
+        assert self.given is not None
+        self.given = with_calendar(self.given, calendar)
+        before = self.schedule
+        if before is None:
+            return
+        after = self.schedule = with_calendar(before, calendar)
+        pending = next_after(before, at)
+        first = first_fire(after, at)
+        if pending is not None and (nominal := nominal_of(before, pending)) <= at:
+            # Its time had come, and only jitter had put it off: it still fires, unless it is left out now.
+            again = first_fire(after, nominal - 1)
+            first = again if again is not None and nominal_of(after, again) == nominal else first
+        self.seen_until = at if first is None else first - 1
+        self._come(at)
 
     def _come(self, now: int) -> None:
         if self.schedule is None:

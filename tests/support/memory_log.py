@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 
 from taskscheduler.commands.ports import Entry, LogUnavailable, Receipt
-from taskscheduler.domain.decision import Record, Verdict, fold, judge, task_id_of
-from taskscheduler.domain.state import Task
+from taskscheduler.domain.decision import Record, Verdict, fold, id_of, judge
+from taskscheduler.domain.entities import Entity, empty
 from taskscheduler.streams.codec import decode_record, encode_record
 
 PARTITION = 0
@@ -103,7 +103,7 @@ class Follower:
         self.log = log
         self.held = held
         self.position = 0
-        self.tasks: dict[str, Task] = {}
+        self.tasks: dict[str, Entity] = {}
         self.verdicts: list[Verdict] = []
         self._expected: dict[str, tuple[asyncio.Future[list[Verdict]], list[Verdict], int, list[int]]] = {}
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
@@ -124,7 +124,7 @@ class Follower:
             self.position = entry.position
             if (record := entry.record) is None:
                 continue
-            task_id = task_id_of(record.stream)
+            task_id = id_of(record.stream)
             self.tasks[task_id], verdict = fold(self.state(task_id), record, entry.appended_at)
             self.verdicts.append(verdict)
             self._resolve(record.record_id, verdict)
@@ -141,9 +141,9 @@ class Follower:
         if not left[0] and not future.done():
             future.set_result(verdicts)
 
-    def state(self, task_id: str) -> Task:
+    def state(self, id: str) -> Entity:
         """As far as folded."""
-        return self.tasks.get(task_id, Task(task_id))
+        return self.tasks.get(id) or empty(id)
 
     def expect(self, record_ids: Sequence[str]) -> Awaitable[list[Verdict]]:
         """Verdicts on first occurrences."""
@@ -153,7 +153,7 @@ class Follower:
             self._expected[record_id] = (future, verdicts, index, left)
         return future
 
-    def drafted(self, record: Record, before: Task, after: Task) -> None:
+    def drafted(self, record: Record, before: Entity, after: Entity) -> None:
         """Folds for itself, so that a draft that differs would show."""
 
     def token(self, task_id: str) -> str:

@@ -1,8 +1,9 @@
-"""The tables of timers, waiting runs and holdings, as sorted dicts."""
+"""The tables of timers, waiting runs, holdings and uses of calendars, as sorted dicts."""
 
 from __future__ import annotations
 
 from taskscheduler.domain.definition import Lane
+from taskscheduler.streams.calendar_uses import Use
 from taskscheduler.streams.claimable import Claimable
 from taskscheduler.streams.holders import Holding
 from taskscheduler.streams.timers import Timer
@@ -69,3 +70,23 @@ class HolderRows:
 
     def find(self, worker: str, request: str | None) -> list[tuple[Holding, int]]:
         return [(h, n) for h, n in sorted(self.rows.items()) if h.worker == worker and request in (None, h.request)]
+
+
+class UseRows:
+    """Implements UseTable."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], int] = {}
+
+    def put(self, calendar: str, use: Use) -> None:
+        self.rows[calendar, use.task_id] = use.version
+
+    def delete(self, calendar: str, task_id: str) -> None:
+        self.rows.pop((calendar, task_id), None)
+
+    def of(self, calendar: str, after: str, limit: int) -> list[Use]:
+        rows = sorted(self.rows.items())
+        return [Use(task, version) for (name, task), version in rows if name == calendar and task > after][:limit]
+
+    def calendars(self) -> list[str]:
+        return sorted({name for name, _ in self.rows})

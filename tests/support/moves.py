@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 from msgspec.structs import replace
@@ -18,7 +19,7 @@ from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND
 
 WAITS = (None, None, None, 0, 1, 20 * SECOND, MINUTE, MINUTE + 1, 3 * MINUTE, 10 * MINUTE, HOUR, 5 * HOUR, 3 * DAY)
 """How long to wait before a move; None is until the task's wakeup, and then to wake it."""
-KINDS = 21
+KINDS = 22
 
 
 class Dice:
@@ -87,7 +88,15 @@ def bounded(dice: Dice, now: int) -> Schedule:
         end_at=now + DAY + dice.pick(5 * DAY) if dice.chance(3) else None,
         max_runs=1 + dice.pick(4) if dice.chance(3) else None,
         jitter=jitter,
+        excluded=of.excluded or ((calendar(dice, now),) if dice.chance(3) else ()),
     )
+
+
+def calendar(dice: Dice, now: int) -> ExceptCalendar:
+    """Some of the days around now, as some version of a calendar has them."""
+    today = datetime.fromtimestamp(now / 1000, UTC).date()
+    days = [today + timedelta(days=number) for number in range(-2, 6) if dice.chance(3)]
+    return ExceptCalendar("c", 1 + dice.pick(9), tuple(day.isoformat() for day in days[::2]))
 
 
 def definition(dice: Dice, now: int) -> Definition:
@@ -184,6 +193,8 @@ def command(kind: int, dice: Dice, task: Task, now: int) -> msg.Command:
             return msg.PurgeOwed()
         case 19:
             return replan(dice, now)
+        case 20:
+            return msg.Follow(calendar(dice, now))
         case _ if dice.chance(8):
             return msg.Cancel()
         case _ if dice.chance(8):

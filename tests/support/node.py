@@ -14,25 +14,28 @@ from taskscheduler.domain.decision import Record
 from taskscheduler.domain.ids import mix
 from taskscheduler.domain.messages import Command, Policy
 from taskscheduler.domain.state import Task
+from taskscheduler.streams.calendar_uses import CalendarUses
 from taskscheduler.streams.claimable import Claimables
 from taskscheduler.streams.dispatch.dispatcher import HOLDER, Dispatcher, Target, release_held
 from taskscheduler.streams.dispatch.noop import NoopDispatcher
 from taskscheduler.streams.dispatch.queue import QueueService
 from taskscheduler.streams.dispatch.tokens import Tokens
+from taskscheduler.streams.following import Following
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.observer import Observer
 from taskscheduler.streams.replica import Replica
-from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table
+from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table, use_table
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.claim_tables import RocksClaimTable, RocksHolderTable
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.state_store import StateStore
 from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
+from taskscheduler.streams.rocksdb.use_table import RocksUseTable
 from taskscheduler.streams.timers import Timers
 from taskscheduler.streams.triggers import TriggerLoop
 from tests.support.memory_log import MemoryLog
 
-FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES)
+FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES, use_table.FAMILY)
 
 
 async def end_others() -> None:
@@ -85,7 +88,8 @@ class Node:
         self.timers = Timers(RocksTimerTable(self.buffer))
         self.claimables = Claimables(RocksClaimTable(self.buffer))
         self.holders = Holders(RocksHolderTable(self.buffer), always=(HOLDER,))
-        derived = (self.timers, self.claimables, self.holders, *observers)
+        self.uses = CalendarUses(RocksUseTable(self.buffer))
+        derived = (self.timers, self.claimables, self.holders, self.uses, *observers)
         self.replica = Replica(log, self.store, derived, flush_after=flush_after)
 
         def chance() -> int:
@@ -98,6 +102,7 @@ class Node:
             self.claimables, self.holders, self.handler, Tokens(b"secret"), clock=clock, seed=chance
         )
         self.triggers = TriggerLoop(self.timers, self.handler, clock)
+        self.following = Following({0: self.uses}, self.handler, lambda: (0,))
         self.noop = NoopDispatcher(self.claimables, self.handler, seed=chance) if noop else None
         self.dispatchers = [
             Dispatcher(target, self.claimables, self.handler, clock=clock, seed=chance) for target in targets
@@ -111,7 +116,12 @@ class Node:
         self._loops.append(asyncio.create_task(self.replica.run()))
         await release_held(self.holders, self.handler)
         if work:
-            runs = [self.triggers.run, *([self.noop.run] if self.noop else []), *(d.run for d in self.dispatchers)]
+            runs = [
+                self.triggers.run,
+                self.following.run,
+                *([self.noop.run] if self.noop else []),
+                *(d.run for d in self.dispatchers),
+            ]
             self._loops += [asyncio.create_task(run()) for run in runs]
 
     async def do(self, command: Command, task_id: str = "a", **more: object) -> Done:

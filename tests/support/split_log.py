@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from taskscheduler.commands.ports import Entry, LogUnavailable
-from taskscheduler.domain.decision import Accepted, Verdict, fold, task_id_of
-from taskscheduler.domain.state import Task
+from taskscheduler.domain.decision import AnyAccepted, Verdict, accepted_as, fold, id_of
+from taskscheduler.domain.entities import Entity, empty
 from taskscheduler.projections.memory import MemoryViews
 from taskscheduler.projections.projector import Projector
 from taskscheduler.streams.kafka.partitioning import partition_of
@@ -68,22 +68,21 @@ class SplitLog:
         """Up to where everything is that was appended."""
         return ",".join(f"{number}:{end}" for number, end in self.ends.items())
 
-    def accepted(self) -> list[Accepted]:
+    def accepted(self) -> list[AnyAccepted]:
         """What every reader accepts, partition by partition."""
         found = []
         for entries in self.partitions:
-            tasks: dict[str, Task] = {}
+            states: dict[str, Entity] = {}
             for entry in entries:
                 if entry.record is None:
                     continue
-                task_id = task_id_of(entry.record.stream)
-                before = tasks.get(task_id) or Task(task_id)
+                id = id_of(entry.record.stream)
+                before = states.get(id) or empty(id)
                 after, verdict = fold(before, entry.record, entry.appended_at)
                 if verdict is Verdict.ACCEPTED:
-                    tasks[task_id] = after
-                    found.append(
-                        Accepted(entry.partition, entry.position, entry.appended_at, entry.record, before, after)
-                    )
+                    states[id] = after
+                    at = entry.partition, entry.position, entry.appended_at
+                    found.append(accepted_as(*at, entry.record, before, after))
         return found
 
     def projected(self) -> MemoryViews:

@@ -1,0 +1,57 @@
+"""What a decision comes to, whatever it is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from taskscheduler.domain import errors
+from taskscheduler.domain import events as ev
+from taskscheduler.domain.messages import Context
+from taskscheduler.domain.state import Task, UsedKey
+from taskscheduler.domain.values import Instant
+
+if TYPE_CHECKING:
+    from taskscheduler.domain.calendar import Calendar
+    from taskscheduler.domain.entities import Entity
+
+
+class Decided(msgspec.Struct, frozen=True, gc=False):
+    """The events of a decision, the state after them, and what the caller is told.
+
+    `refused` is raised to the caller although the events are recorded (evidence of a late report).
+    """
+
+    events: tuple[ev.Event, ...]
+    state: Entity
+    run_id: str | None = None
+    backfill_id: str | None = None
+    replayed: UsedKey | None = None
+    lease_until: Instant | None = None
+    cancel_requested: bool = False
+    refused: errors.DomainError | None = None
+
+    @property
+    def task(self) -> Task:
+        """The state, where the decision is one on a task."""
+        state = self.state
+        assert type(state) is Task
+        return state
+
+    @property
+    def calendar(self) -> Calendar:
+        """The state, where the decision is one on a calendar."""
+        state = self.state
+        assert not isinstance(state, Task)
+        return state
+
+
+def replayed(state: Task | Calendar, context: Context) -> Decided | None:
+    """What was decided under this Idempotency-Key before, None where it was not used. Raises KeyReused."""
+    key = context.key
+    if key is None or (used := state.keys.get(key.key)) is None:
+        return None
+    if used.fingerprint != key.fingerprint:
+        raise errors.KeyReused("this Idempotency-Key was used for another request; use a new key")
+    return Decided(events=(), state=state, run_id=used.run_id, backfill_id=used.backfill_id, replayed=used)
