@@ -6,10 +6,21 @@ from datetime import UTC, datetime, timedelta
 
 from taskscheduler.domain.local_days import DAY
 from taskscheduler.domain.on_clock import OnClock, Times
+from taskscheduler.domain.schedule import AnyOf, Every, OneTime, Schedule, next_after
 from taskscheduler.domain.values import Instant
 from taskscheduler.domain.zones import Zone, offsets
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def note_of(schedule: Schedule, since: Instant, fire: Instant) -> str | None:
+    """The same of any schedule, at one of its nominal times; None where it goes by no clock."""
+    if isinstance(schedule, AnyOf):
+        notes = ((each, note_of(each, since, fire)) for each in schedule.members)
+        return next((note for each, note in notes if note is not None and next_after(each, fire - 1) == fire), None)
+    if isinstance(schedule, OneTime | Every):
+        return None
+    return clock_note(schedule.compiled(), schedule.timezone, since, fire)
 
 
 def clock_note(clocked: OnClock, zone: str, since: Instant, fire: Instant) -> str | None:

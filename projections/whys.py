@@ -8,10 +8,10 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from taskscheduler.domain import events as ev
-from taskscheduler.domain.clock_notes import clock_note
+from taskscheduler.domain.clock_notes import note_of
 from taskscheduler.domain.ids import run_id_floor
 from taskscheduler.domain.ledger import Era
-from taskscheduler.domain.schedule import Cron, count_between, next_after, nominal_of, prev_before
+from taskscheduler.domain.schedule import count_between, next_after, nominal_of, prev_before
 from taskscheduler.domain.values import DAY, Instant
 from taskscheduler.projections.events import EVENTS, DecisionView
 from taskscheduler.projections.ledger_rows import KEPT, STRETCHES, ScheduleChange, SkippedStretch, eras_of
@@ -119,7 +119,7 @@ class Whys:
     ) -> Why:
         fire = era.fire_of(nominal)
         change = _giving(changes, era)
-        clock = _clock(era, fire - DAY, nominal)
+        clock = note_of(era.schedule, fire - DAY, nominal)
         known = Why(view.id, at, now, "unaccounted", nominal, fire, change=change, clock=clock)
         backfill_id = await self._backfilled(view.id, nominal)
         known = msgspec.structs.replace(known, backfill_id=backfill_id)
@@ -184,7 +184,7 @@ class Whys:
             if era.since <= at and (era.until is None or at <= era.until):
                 before, after = _before(era, at), era.following(at)
                 # What a clock change took away is told of the time that follows it.
-                clock = None if after is None else _clock(era, at - DAY if before is None else before, after)
+                clock = None if after is None else note_of(era.schedule, at - DAY if before is None else before, after)
         if change is None and eras:
             after = eras[0].following(at)
         return Why(
@@ -274,11 +274,6 @@ def _before(era: Era, at: Instant) -> Instant | None:
         return None
     nominal = nominal_of(era.schedule, fire)
     return nominal if era.count(nominal, nominal + 1) else None
-
-
-def _clock(era: Era, since: Instant, nominal: Instant) -> str | None:
-    schedule = era.schedule
-    return clock_note(schedule.compiled(), schedule.timezone, since, nominal) if isinstance(schedule, Cron) else None
 
 
 def _in_force(changes: Sequence[ScheduleChange], at: Instant) -> ScheduleChange | None:

@@ -27,15 +27,11 @@ from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.values import format_instant, format_local, offset_of, parse_instant
 from taskscheduler.domain.bounds import Bounded
 from taskscheduler.domain.calendar_days import calendars_of
-from taskscheduler.domain.clock_notes import clock_note
+from taskscheduler.domain.clock_notes import note_of
 from taskscheduler.domain.schedule import (
-    AnyOf,
-    Every,
     NeverFires,
-    OneTime,
     Schedule,
     first_fire,
-    next_after,
     resolve,
     times_of,
     zone_of,
@@ -103,7 +99,7 @@ def fire_times(asked: PreviewRequest, now: Instant) -> Iterator[dict[str, Any]]:
     left = asked.count if schedule.max_runs is None else min(asked.count, schedule.max_runs)
     while fire is not None and left and (asked.until is None or fire <= asked.until):
         nominal = times.nominal_of(fire) if isinstance(times, Bounded) else fire
-        yield {"at": format_instant(fire), "local": _local(schedule, fire), "note": _note(schedule, since, nominal)}
+        yield {"at": format_instant(fire), "local": _local(schedule, fire), "note": note_of(schedule, since, nominal)}
         since, fire, left = fire, times.next_after(fire), left - 1
 
 
@@ -127,15 +123,6 @@ def _conflict_warnings(schedule: Schedule, taken_out: Mapping[Instant, list[str]
         + (f" and {len(times) - 1} more" if len(times) > 1 else "")
         for name, times in found.items()
     ]
-
-
-def _note(schedule: Schedule, since: Instant, fire: Instant) -> str | None:
-    if isinstance(schedule, AnyOf):
-        notes = ((each, _note(each, since, fire)) for each in schedule.members)
-        return next((note for each, note in notes if note is not None and next_after(each, fire - 1) == fire), None)
-    if isinstance(schedule, OneTime | Every):
-        return None
-    return clock_note(schedule.compiled(), schedule.timezone, since, fire)
 
 
 def _local(schedule: Schedule, instant: Instant) -> str:

@@ -31,14 +31,11 @@ from taskscheduler.streams.codec import decode_envelope, decode_record, encode_r
 from taskscheduler.streams.flink.due import Repeats, Watched, fired, judged
 from taskscheduler.streams.replica import Kept, Position, Replica
 from taskscheduler.streams.timers import Timers
-from tests.simulation.year_schedules import schedule, zones
+from tests.simulation.year_schedules import START, schedule, zones
 from tests.support.books import Books
 from tests.support.ledger import Ledger as Counted
 from tests.support.ledger import fire_times
 from tests.support.memory_tables import TimerRows
-
-START = 1_767_225_600_000
-"""1 January 2026"""
 
 END = START + 365 * DAY
 POLICY = msg.Policy(keep_runs=300 * DAY, keep_deleted=5 * DAY)

@@ -8,8 +8,12 @@ from importlib import resources
 
 from msgspec.structs import replace
 
-from taskscheduler.domain.schedule import Cron, Every, OneTime, Schedule
+from taskscheduler.domain.excluded import ExceptDays, ExceptTime
+from taskscheduler.domain.schedule import AnyOf, Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND
+
+START = 1_767_225_600_000
+"""1 January 2026"""
 
 RARE = (
     "@yearly",
@@ -85,8 +89,24 @@ def schedule(chance: random.Random, now: int, zone: str) -> Schedule:
     return _bounded(chance, made, now)
 
 
-def _either(chance: random.Random, cron: Schedule, every: Schedule) -> Schedule:
-    return cron if chance.random() < 0.75 else every
+def _either(chance: random.Random, cron: Cron, every: Every) -> Schedule:
+    luck = chance.random()
+    if luck < 0.55:
+        return cron
+    if luck < 0.75:
+        return every
+    if luck < 0.83:
+        # A whole second: the clock of a zone is read in these.
+        anchor = START + chance.randrange(40) * DAY + chance.randrange(DAY // SECOND) * SECOND
+        days = max(1, every.every // DAY)
+        return LocalEvery(timezone=cron.timezone, anchor=anchor, days=days, anchored=True, gap=cron.gap, fold=cron.fold)
+    if luck < 0.92:
+        frequency = "MONTHLY;BYDAY=2TU,-1FR" if every.every > 9 * DAY else "WEEKLY;BYDAY=MO,SU"
+        if every.every < 2 * DAY:
+            frequency = "DAILY;INTERVAL=1"
+        return Recurrence(f"FREQ={frequency}", cron.timezone, "2026-01-04T02:30:00", gap=cron.gap, fold=cron.fold)
+    summer = ExceptDays("2026-07-01", "2026-07-20")
+    return AnyOf((cron, every), cron.timezone, excluded=(summer, ExceptTime(START + 90 * DAY, START + 99 * DAY)))
 
 
 def _once(chance: random.Random, now: int) -> Schedule:
