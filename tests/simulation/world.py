@@ -6,6 +6,9 @@ import asyncio
 import random
 from collections import Counter
 from pathlib import Path
+from typing import get_args
+
+from msgspec.structs import replace
 
 from taskscheduler.commands.handler import Unavailable
 from taskscheduler.domain import messages as msg
@@ -15,6 +18,7 @@ from taskscheduler.domain.definition import (
     DefinitionPatch,
     HttpTarget,
     NoopTarget,
+    Overlap,
     QueueTarget,
     Target,
 )
@@ -236,10 +240,18 @@ class World:
             timeout=chance.choice((20 * SECOND, 5 * MINUTE, HOUR)),
             catch_up=CatchUp(chance.choice(("all", "latest", "none")), chance.choice((MINUTE, HOUR, 3 * DAY)), 10),
             priority=1 + chance.randrange(9),
+            overlap=chance.choice(get_args(Overlap)),
             pause_on_failure=chance.choice((None, None, 1, 3)),
         )
 
     def _schedule(self) -> Schedule:
+        chance, of = self.chance, self._named()
+        if isinstance(of, OneTime) or chance.random() < 0.6:
+            return of
+        most = chance.choice((None, None, 1, 5))
+        return replace(of, jitter=chance.choice((0, MINUTE, HOUR)), max_runs=most, start_at=clock() + MINUTE)
+
+    def _named(self) -> Schedule:
         chance, now = self.chance, clock()
         match chance.randrange(8):
             case 0:
