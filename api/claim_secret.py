@@ -29,16 +29,24 @@ def claim_secret(settings: Settings) -> bytes:
     """
     if settings.claims.secret is not None:
         return new_secret(settings.claims.secret.encode())
-    path = settings.data_dir / _NAME
-    try:
-        randomness = path.read_bytes()
-    except FileNotFoundError:
+    randomness = kept_secret(settings.data_dir)
+    if randomness is None:
+        path = settings.data_dir / _NAME
         randomness = secrets.token_bytes(_BYTES)
         _keep(path, randomness)
         _log.info("made a secret for claim tokens; tokens given under another one are void", path=str(path))
-    if len(randomness) != _BYTES:
-        raise DataDamaged(settings.data_dir, f"{_NAME} holds {len(randomness)} bytes instead of {_BYTES}", _REMEDY)
     return new_secret(randomness)
+
+
+def kept_secret(data_dir: Path) -> bytes | None:
+    """What the file in the data directory holds, None when there is none. Raises DataDamaged when it is not whole."""
+    try:
+        randomness = (data_dir / _NAME).read_bytes()
+    except FileNotFoundError:
+        return None
+    if len(randomness) != _BYTES:
+        raise DataDamaged(data_dir, f"{_NAME} holds {len(randomness)} bytes instead of {_BYTES}", _REMEDY)
+    return randomness
 
 
 def _keep(path: Path, content: bytes) -> None:

@@ -27,7 +27,7 @@ from taskscheduler.api.node import Running, StartRefused
 from taskscheduler.api.protocol import Protocol
 from taskscheduler.api.settings import Settings, SettingsError
 from taskscheduler.streams.replica import LogDiverged
-from taskscheduler.streams.rocksdb.refusals import DataRefused
+from taskscheduler.streams.rocksdb.refusals import CARRY, DataRefused, StorageFailed
 
 KEEP_ALIVE_SECONDS = 75
 LAST_REPLIES_SECONDS = 5
@@ -52,6 +52,8 @@ def serve(settings: Settings) -> None:
             runner.run(_serve(settings, listener))
     except (DataRefused, LogDiverged, StartRefused) as error:
         raise StartError(str(error)) from error
+    except StorageFailed as error:
+        raise StartError(f"{error}. Look at the disk. {CARRY}") from error
     finally:
         listener.close()
 

@@ -56,10 +56,15 @@ def log(path: Path) -> Iterator[Finding]:
         yield Finding("log", "ok", f"there is none in {path} yet")
         return
     from taskscheduler.api.bootstrap import FAMILIES
+    from taskscheduler.api.claim_secret import kept_secret
     from taskscheduler.streams.rocksdb.database import Database
     from taskscheduler.streams.rocksdb.refusals import DataDirInUse, DataRefused
     from taskscheduler.streams.rocksdb.verify import verify
 
+    try:
+        kept_secret(path)
+    except DataRefused as error:
+        yield Finding("claim secret", "failed", str(error))
     try:
         with Database(path, FAMILIES) as database:
             found = verify(database)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rocksdict import Rdict
 
-from taskscheduler.streams.rocksdb.refusals import DataDamaged, DataDirUnusable
+from taskscheduler.streams.rocksdb.refusals import ACCEPT_LOSS, CARRY, RESTORE, DataDamaged, DataDirUnusable
 from taskscheduler.streams.rocksdb.wal import first_damage
 
 _UNUSABLE = ("No space left", "Permission denied", "Read-only file system", "Too many open files", "lock hold by")
@@ -25,7 +25,7 @@ def find_families(directory: Path, accept_loss: bool) -> list[str]:
         return []
     if not accept_loss:
         if not wals:
-            raise DataDamaged(directory, "its write-ahead log (the newest *.log file) is missing")
+            raise DataDamaged(directory, "its write-ahead log (the newest *.log file) is missing", ACCEPT_LOSS)
         manifest = directory / current.read_text(errors="replace").strip()
         _check([*wals, manifest] if manifest.is_file() else wals, whole=False)
     try:
@@ -44,7 +44,8 @@ def refusal(directory: Path, error: Exception) -> DataDamaged | DataDirUnusable:
             _check(write_ahead_logs(directory), whole=True)
         except DataDamaged as found:
             return found
-    return DataDamaged(directory, text)
+    # A description of the files that does not fit them keeps RocksDB from opening any.
+    return DataDamaged(directory, text, CARRY if ".sst" in text and "MANIFEST" not in text else RESTORE)
 
 
 def write_ahead_logs(directory: Path) -> list[Path]:
@@ -56,4 +57,5 @@ def _check(files: list[Path], *, whole: bool) -> None:
     for file in files:
         offset = first_damage(file, whole=whole)
         if offset is not None:
-            raise DataDamaged(file.parent, f"the record at byte {offset} of {file.name} is not what was written")
+            what = f"the record at byte {offset} of {file.name} is not what was written"
+            raise DataDamaged(file.parent, what, ACCEPT_LOSS if file.suffix == ".log" else RESTORE)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-RESTORE = (
-    "Restore the directory from a backup. Or keep a copy of it, and then go on without what was written after the "
-    "damage: `taskscheduler doctor --accept-loss`."
+RESTORE = "Restore the directory from a backup."
+
+ACCEPT_LOSS = (
+    f"{RESTORE} Or keep a copy of it, and then go on without what was written after the damage: "
+    "`taskscheduler doctor --accept-loss`."
 )
+"""For damage of the write-ahead log."""
+
+CARRY = (
+    f"{RESTORE} Or, where `taskscheduler doctor` finds no damage in the log, carry that into a new directory: "
+    "`taskscheduler replay export` and `replay import`."
+)
+"""For damage of a table: most of them hold what can be derived again."""
 
 
 class DataRefused(Exception):

@@ -9,8 +9,8 @@ import msgspec
 from taskscheduler.streams.codec import Unreadable, decode_envelope
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.event_log import DECISION_TOPIC
-from taskscheduler.streams.rocksdb.refusals import DataDamaged
-from taskscheduler.streams.rocksdb.rows import STREAMS, VERSIONS, LogRows, Row, number, number_of
+from taskscheduler.streams.rocksdb.refusals import CARRY, RESTORE, DataDamaged
+from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES, STREAMS, VERSIONS, LogRows, Row, number, number_of
 
 
 class Verified(msgspec.Struct, frozen=True, gc=False):
@@ -28,7 +28,8 @@ def verify(database: Database) -> Verified:
             for _ in family.scan():
                 pass
         except DataDamaged as error:
-            damage.append(f"{family.name}: {error.what}")
+            remedy = RESTORE if family.name in LOG_FAMILIES else CARRY
+            damage.append(f"{family.name}: {error.what}. {remedy}")
     if damage:
         return Verified(0, tuple(damage))
     count = 0

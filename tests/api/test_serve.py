@@ -20,6 +20,7 @@ from cli_stub import Run, StubServer, stub_server
 
 from taskscheduler.api.server import SAME_SIGNAL_SECONDS, Stop, bind
 from taskscheduler.client import Client
+from taskscheduler.streams.rocksdb.refusals import StorageFailed
 
 PROGRAM = str(Path(sys.executable).with_name("taskscheduler"))
 
@@ -241,6 +242,18 @@ def test_a_port_in_use_is_refused_with_one_line(cli: Run, tmp_path: Path) -> Non
     assert not (tmp_path / "data").exists()
 
 
+def test_a_disk_that_fails_at_the_start_is_told_with_one_line(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise StorageFailed("a write failed in data: the disk is gone")
+
+    monkeypatch.setattr("taskscheduler.api.server.embedded", failing)
+    code, _, err = cli("serve", "--port", "0")
+    assert code == 1
+    [line] = err.splitlines()
+    assert "the disk is gone" in line
+    assert "backup" in line
+
+
 @pytest.mark.parametrize("options", [["0.0.0.0"], ["no-such-host.invalid", "--allow-unauthenticated"]])
 def test_a_host_that_cannot_be_is_refused_with_one_line(cli: Run, options: list[str]) -> None:
     code, _, err = cli("serve", "--host", *options)
@@ -285,6 +298,10 @@ def test_doctor_finds_a_log_whole_in_use_or_damaged(server: Server, tmp_path: Pa
     found = doctor(0)
     assert found["log"] == ("ok", "1 decisions, all as they were written")
     assert {result for result, _ in found.values()} <= {"ok", "warning"}
+    (tmp_path / "data" / "claim-secret").write_bytes(b"")
+    assert doctor(1)["claim secret"][0] == "failed"
+    (tmp_path / "data" / "claim-secret").unlink()
+    assert "claim secret" not in doctor(0)
     (tmp_path / "data" / "CURRENT").unlink()
     assert doctor(1)["log"][0] == "failed"
     assert cli("serve", "--port", "0")[0] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -141,8 +142,28 @@ def test_a_missing_file_stops_the_start(killed: Killed, missing: str, what: str)
     for file in killed.path.glob(missing):
         file.unlink()
     for _ in range(2):
-        with pytest.raises(DataDamaged, match=what):
+        with pytest.raises(DataDamaged, match=what) as refused:
             opened(killed.path)
+    assert "Restore the directory from a backup." in refused.value.remedy
+    with contextlib.suppress(DataDamaged):
+        opened(killed.path, accept_loss=True)
+        assert "--accept-loss" in refused.value.remedy
+        return
+    assert "--accept-loss" not in refused.value.remedy, "it was tried, and is of no help"
+
+
+def test_damage_of_a_table_file_sends_nobody_to_accept_a_loss_that_does_not_help(tmp_path: Path) -> None:
+    killed = Killed(tmp_path / "data", records=200, size=200)
+    opened(killed.path)
+    table = max(killed.path.glob("*.sst"), key=lambda file: file.stat().st_size)
+    data = bytearray(table.read_bytes())
+    data[len(data) // 3] ^= 1
+    table.write_bytes(data)
+    with Database(killed.path, LOG_FAMILIES) as database, pytest.raises(DataDamaged, match=table.name) as refused:
+        list(database.family(LOG).scan())
+    assert "--accept-loss" not in refused.value.remedy
+    assert "Restore the directory from a backup." in refused.value.remedy
+    assert "replay export" in refused.value.remedy
 
 
 def test_whatever_byte_is_flipped_nothing_is_served_as_if_it_were_whole(killed: Killed) -> None:
