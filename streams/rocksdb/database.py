@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 
 import msgspec
-import structlog
 from rocksdict import AccessType, Cache, ColumnFamily, Rdict, ReadOptions, WriteBatch
 
 from taskscheduler.streams.rocksdb.inspection import find_families, refusal
@@ -25,7 +25,7 @@ FORMAT = 1
 META = "meta"
 _FORMAT_KEY = b"format"
 
-_log = structlog.get_logger("taskscheduler")
+_log = logging.getLogger("taskscheduler")
 
 
 class Format(msgspec.Struct, frozen=True, gc=False):
@@ -277,7 +277,7 @@ class Database:
 
     def _fail(self, what: str, error: Exception) -> StorageFailed:
         self.failed = f"{what} in {self.path}: {error}"
-        _log.error("the storage failed, and takes nothing more until a restart", error=self.failed)
+        _log.error("the storage failed, and takes nothing more until a restart: %s", self.failed)
         return StorageFailed(self.failed)
 
     def unreadable(self, error: Exception) -> Exception:

@@ -9,7 +9,6 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from taskscheduler.commands.ports import LogUnavailable
 from taskscheduler.domain.decision import Verdict
@@ -128,7 +127,7 @@ async def test_the_check_at_opening_begins_at_a_checkpoint_even_without_a_close(
 
 @pytest.mark.parametrize("failing", ["write", "_flush_wal"])
 async def test_after_a_failed_write_nothing_is_acknowledged(
-    opened: OpenedRocksLog, monkeypatch: pytest.MonkeyPatch, failing: str
+    opened: OpenedRocksLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failing: str
 ) -> None:
     await opened.log.append([decision("task/a", 0)])
     target = opened.database if failing == "_flush_wal" else opened.database._db
@@ -144,14 +143,13 @@ async def test_after_a_failed_write_nothing_is_acknowledged(
         monkeypatch.setattr(opened.database, "_db", Broken())
     else:
         monkeypatch.setattr(opened.database, "_flush_wal", Broken().write)
-    with capture_logs() as told:
-        answers = await asyncio.gather(
-            *(opened.log.append([decision(f"task/{number}", 0)]) for number in range(10)), return_exceptions=True
-        )
+    answers = await asyncio.gather(
+        *(opened.log.append([decision(f"task/{number}", 0)]) for number in range(10)), return_exceptions=True
+    )
     assert all(isinstance(answer, LogUnavailable) for answer in answers)
-    [line] = told
-    assert line["log_level"] == "error"
-    assert "the disk is gone" in line["error"]
+    [line] = caplog.records
+    assert line.levelname == "ERROR"
+    assert "the disk is gone" in line.getMessage()
     monkeypatch.undo()
     with pytest.raises(LogUnavailable, match="the disk is gone"):
         await opened.log.append([decision("task/b", 0)])
