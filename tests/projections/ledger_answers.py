@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.definition import DefinitionPatch
 from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.events import RunsExpired
+from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.ledger import Ledger
 from taskscheduler.domain.schedule import Every
 from taskscheduler.domain.values import DAY, HOUR, MINUTE
+from taskscheduler.projections.calendar import day_of
 from taskscheduler.projections.changes import Delete, Put
 from taskscheduler.projections.ledger_rows import STRETCHES
 from taskscheduler.projections.ledgers import Ledgers, TaskLedger, TooMany
@@ -91,6 +94,24 @@ class LedgersConformance:
         part = await asked.sums(START + HOUR, START + 2 * HOUR)
         assert (part.skipped, part.nominal) == ({"paused": 60}, 60)
         assert (await asked.sums(START + 2 * MINUTE, START + 3 * MINUTE)).skipped == {"paused": 1}
+
+    async def test_the_days_of_a_calendar_count_from_when_the_task_follows_it(self, asked: Asked) -> None:
+        history = asked.history
+        closed = ExceptCalendar("closed", 1, ())
+        second = day_of(START + 2 * DAY)
+        history.create("a", schedule=Every(every=DAY, anchor=START, anchored=True, excluded=(closed,)))
+        history.advance(DAY)
+        history.succeed("a")
+        history.do("a", msg.Follow(replace(closed, version=2, days=(second,))))
+        history.advance(DAY + HOUR)
+        history.wake("a")
+        history.do("a", msg.Follow(replace(closed, version=3)))
+        history.advance(DAY - HOUR)
+        history.succeed("a")
+        found = await asked.sums()
+        assert (found.fired, found.skipped, found.nominal) == (2, {}, 2)
+        assert (await asked.sums(START + 2 * DAY, START + 3 * DAY)).nominal == 0
+        assert (await asked.sums(START + DAY, START + 2 * DAY)).fired == 1
 
     async def test_each_schedule_counts_for_as_long_as_it_was_in_force(self, asked: Asked) -> None:
         history = asked.history
