@@ -38,7 +38,8 @@ class Era:
     """A schedule in force: accepted at `since`, and its last fire time at `until` at the latest (None: still in force).
 
     It names nominal times before `before` only, where that is given. One that is `planned` has not begun yet: all of
-    its times are to come. Ranges are start <= nominal time < end.
+    its times are to come. One that `goes_on` is followed by the same schedule with other days of a calendar, which
+    takes over what it owes. Ranges are start <= nominal time < end.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Era:
         *,
         before: Instant | None = None,
         planned: bool = False,
+        goes_on: bool = False,
     ) -> None:
         self.schedule = schedule
         self.since = since
         self.until = until
         self.before = before
         self.planned = planned
+        self.goes_on = goes_on
         self._plain = replace(schedule, jitter=0) if schedule.jitter else schedule
 
     @cached_property
@@ -196,8 +199,12 @@ class Balance:
         self._end = end
         self._open = open
         self._current = sum(not era.planned for era in eras) - 1
+        self._owing = self._current
+        while self._owing > 0 and eras[self._owing - 1].goes_on:
+            self._owing -= 1
         self._ledger = Ledger(nominal=sum(era.count(start, end) for era in eras), skipped={}, differences=[])
-        self._heap = [cursor for n, era in enumerate(eras) if self._within(cursor := _Cursor(era, n, start))]
+        self._cursors = [_Cursor(era, number, start) for number, era in enumerate(eras)]
+        self._heap = [cursor for cursor in self._cursors if self._within(cursor)]
         heapq.heapify(self._heap)
         self._last: Instant | None = None
         self._joins = False
@@ -243,24 +250,35 @@ class Balance:
         if first > last:
             return
         self._pass(first)
-        for cursor in self._heap:
-            era = cursor.era
-            if era.count(row.first, row.last + 1) == row.count and era.following(row.first - 1) == row.first:
-                break
-        else:
+        found = self._named_in(row)
+        if not found:
             named = sum(era.count(row.first, row.last + 1) for era in self._eras)
             detail = f"one row says that {row.count} were skipped, the schedules name {named}"
             self._differs(row.first, row.last, named, row.count, detail, max(1, abs(named - row.count)))
-            for cursor in list(self._heap):
-                if cursor.next is not None and cursor.next <= last:
-                    self._move(cursor, last)
-            return
-        if cursor.next != era.following(first - 1):
-            self._differs(first, last, 1, 2, "some of these were settled more than once", 1)
-        assert cursor.next is not None
-        self._add(row, era.count(max(first, cursor.next), last + 1))
-        self._move(cursor, last)
-        self._last, self._joins = last, False
+            found = [cursor for cursor in self._heap if cursor.next is not None and cursor.next <= last]
+        else:
+            if any(cursor.next != cursor.era.following(first - 1) for cursor in found):
+                self._differs(first, last, 1, 2, "some of these were settled more than once", 1)
+            nexts = [(cursor.era, cursor.next) for cursor in found if cursor.next is not None]
+            self._add(row, sum(era.count(max(first, at), last + 1) for era, at in nexts))
+            self._last, self._joins = last, False
+        for cursor in found:
+            cursor.next = cursor.era.following(last)
+        self._heap = [one for one in self._heap if self._within(one)]
+        heapq.heapify(self._heap)
+
+    def _named_in(self, row: Settled) -> list[_Cursor]:
+        """Of the era that names just what a row settles, or of those together that go on in each other."""
+        for number, cursor in enumerate(self._cursors):
+            if cursor.era.following(row.first - 1) != row.first:
+                continue
+            count, end = 0, number
+            while end < len(self._cursors) and count < row.count and (end == number or self._eras[end - 1].goes_on):
+                count += self._eras[end].count(row.first, row.last + 1)
+                end += 1
+            if count == row.count:
+                return self._cursors[number:end]
+        return []
 
     def _pass(self, instant: Instant) -> None:
         """What is named before `instant` is settled by nothing."""
@@ -273,7 +291,7 @@ class Balance:
         assert at is not None
         fire, since = cursor.era.fire_of(at), self._open_since(cursor)
         if (
-            cursor.number == self._current
+            self._owing <= cursor.number <= self._current
             and open.backlog is not None
             and open.backlog.next <= fire < open.backlog.until
         ):
@@ -340,12 +358,6 @@ class Balance:
             heapq.heapreplace(self._heap, cursor)
         else:
             heapq.heappop(self._heap)
-
-    def _move(self, cursor: _Cursor, beyond: Instant) -> None:
-        """Move any cursor on."""
-        cursor.next = cursor.era.following(beyond)
-        self._heap = [one for one in self._heap if self._within(one)]
-        heapq.heapify(self._heap)
 
     def _add(self, row: Settled, count: int) -> None:
         ledger = self._ledger

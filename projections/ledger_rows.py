@@ -103,6 +103,7 @@ _RELEVANT = frozenset(
     )
 )
 _ENDING = frozenset((ENDED, *(str(event.__struct_config__.tag) for event in _ENDS)))
+_FOLLOWED = ev.CalendarFollowed.__struct_config__.tag
 _PAUSING = frozenset(str(event.__struct_config__.tag) for event in _PAUSES)
 
 
@@ -197,6 +198,10 @@ class _Rows:
             return
         schedule = self._schedule = with_calendar(self._schedule, event.calendar)
         self._planned = event.pending
+        if schedule.max_runs is not None and self._made >= schedule.max_runs:
+            # It has ended, and other days do not begin it anew.
+            self._put(number, event, planned=event.pending)
+            return
         # What has come and waits, for the end of its jitter or of a pause, is named by the new days already.
         first = None if event.next_fire is None else nominal_of(schedule, event.next_fire)
         since = first if first is not None and first <= event.at else None
@@ -239,8 +244,9 @@ def eras_of(changes: Iterable[ScheduleChange]) -> list[Era]:
             continue
         if change.schedule is not None or change.ends:
             if given is not None:
-                before = change.effective_from
-                eras.append(Era(*given, change.at) if before is None else Era(*given, before=before))
+                before, goes_on = change.effective_from, change.type == _FOLLOWED
+                until = change.at if before is None else None
+                eras.append(Era(*given, until, before=before, goes_on=goes_on))
             given = None
         if change.schedule is not None:
             since = change.at if change.effective_from is None else change.effective_from - 1

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.definition import DefinitionPatch
+from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch, NoopTarget, Overlap
 from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.events import RunsExpired
 from taskscheduler.domain.excluded import ExceptCalendar
@@ -112,6 +112,67 @@ class LedgersConformance:
         assert (found.fired, found.skipped, found.nominal) == (2, {}, 2)
         assert (await asked.sums(START + 2 * DAY, START + 3 * DAY)).nominal == 0
         assert (await asked.sums(START + DAY, START + 2 * DAY)).fired == 1
+
+    @pytest.mark.parametrize("overlap", ["buffer_all", "skip"])
+    async def test_what_waits_stays_owed_when_a_calendar_changes(self, asked: Asked, overlap: Overlap) -> None:
+        history = asked.history
+        closed = ExceptCalendar("closed", 1, ())
+        schedule = Every(every=HOUR, anchor=START, anchored=True, excluded=(closed,))
+        history.do(
+            "a", msg.Create(Definition("a", schedule, NoopTarget(), overlap=overlap, catch_up=CatchUp("all", DAY)))
+        )
+        history.advance(3 * HOUR)
+        history.wake("a")
+        owed = history.task("a").backlog
+        assert owed is not None and owed.count == 2
+        history.do("a", msg.Follow(replace(closed, version=2, days=(day_of(START + 9 * DAY),))))
+        found = await asked.sums()
+        assert (found.owed, found.nominal) == (2, 3)
+        history.do("a", msg.Pause())
+        history.advance(2 * HOUR)
+        history.do("a", msg.Follow(replace(closed, version=3)))
+        found = await asked.sums()
+        assert (found.owed, found.pending, found.nominal) == (2, 2, 5)
+        history.do("a", msg.Resume())
+        for _ in range(8):
+            history.advance(MINUTE)
+            while history.task("a").runs:
+                history.complete("a", history.claim("a"))
+        found = await asked.sums()
+        assert (found.owed, found.pending, found.nominal) == (0, 0, 5)
+
+    async def test_a_calendar_that_changes_gives_no_runs_back_to_a_schedule_that_has_made_all(
+        self, asked: Asked
+    ) -> None:
+        history = asked.history
+        closed = ExceptCalendar("closed", 1, ())
+        schedule = Every(every=HOUR, anchor=START, anchored=True, max_runs=1, excluded=(closed,))
+        history.create("a", schedule=schedule)
+        history.advance(HOUR)
+        history.succeed("a")
+        history.advance(MINUTE)
+        history.do("a", msg.Follow(replace(closed, version=2, days=(day_of(START + 9 * DAY),))))
+        history.advance(DAY)
+        assert (await asked.sums(end=history.now + DAY)).nominal == 1
+
+    async def test_a_long_skip_of_what_waited_while_a_calendar_changed_is_one_row(self, asked: Asked) -> None:
+        history = asked.history
+        closed = ExceptCalendar("closed", 1, ())
+        schedule = replace(EVERY_MINUTE, excluded=(closed,))
+        history.do("a", msg.Create(Definition("a", schedule, NoopTarget(), overlap="buffer_all")))
+        for version in range(2, 5):
+            for _ in range(60):
+                history.advance(MINUTE)
+                history.wake("a")
+            history.do("a", msg.Follow(replace(closed, version=version, days=(day_of(START + version * DAY),))))
+        assert (await asked.sums()).owed == 179
+        history.do("a", msg.PurgeOwed())
+        found = await asked.sums()
+        assert (found.owed, found.skipped, found.nominal) == (0, {"purged": 179}, 180)
+        part = await asked.sums(START + 30 * MINUTE, START + 90 * MINUTE)
+        assert (part.skipped, part.nominal) == ({"purged": 60}, 60)
+        history.do("a", msg.Update(DefinitionPatch(schedule=Every(every=HOUR, anchor=START, anchored=True))))
+        assert (await asked.sums()).skipped == {"purged": 179}
 
     async def test_each_schedule_counts_for_as_long_as_it_was_in_force(self, asked: Asked) -> None:
         history = asked.history
