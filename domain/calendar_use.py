@@ -9,7 +9,15 @@ from taskscheduler.domain.calendar_days import calendars_of, with_calendar
 from taskscheduler.domain.draft import Draft, tzdata_of
 from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.fires import drop_owed
-from taskscheduler.domain.schedule import OneTime, Schedule, first_fire, next_after, nominal_of
+from taskscheduler.domain.schedule import (
+    OneTime,
+    Schedule,
+    count_between,
+    first_fire,
+    next_after,
+    nominal_of,
+    prev_before,
+)
 from taskscheduler.domain.settle import settle
 from taskscheduler.domain.values import Instant
 
@@ -70,14 +78,15 @@ def _next_fire(draft: Draft, before: Schedule, after: Schedule) -> Instant | Non
 
 
 def _same_between(before: Schedule, after: Schedule, start: Instant, end: Instant) -> bool:
-    """Whether both name the same fire times in start <= t < end."""
-    at = start - 1
-    while True:
-        one, other = next_after(before, at), next_after(after, at)
-        one = one if one is not None and one < end else None
-        other = other if other is not None and other < end else None
-        if one != other:
-            return False
-        if one is None:
-            return True
-        at = one
+    """Whether both name the same fire times in start <= t < end. Counted, not walked: a pause may be long."""
+    first, last = next_after(before, start - 1), prev_before(before, end)
+    if (first, last) != (next_after(after, start - 1), prev_before(after, end)):
+        return False
+    if first is None or last is None or last < first:
+        return True
+    # Those between are put off alike where they are the same, and they are where leaving out the days of both takes
+    # none of them away.
+    begin, until = nominal_of(before, first), nominal_of(before, last) + 1
+    both = replace(after, excluded=after.excluded + calendars_of(before))
+    counts = {count_between(replace(each, jitter=0), begin, until) for each in (before, after, both)}
+    return len(counts) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from msgspec.structs import replace
 
@@ -15,8 +17,9 @@ from taskscheduler.domain.definition import DefinitionPatch
 from taskscheduler.domain.entities import empty, rules_of
 from taskscheduler.domain.errors import CalendarNotFound, KeyReused, RevisionMismatch, WrongState
 from taskscheduler.domain.excluded import ExceptCalendar, ExceptDays
-from taskscheduler.domain.schedule import Cron, OneTime
+from taskscheduler.domain.schedule import Cron, Every, OneTime
 from taskscheduler.domain.state import Task
+from taskscheduler.domain.values import SECOND
 from tests.domain.scenario import HOUR, HOURLY, START, CatchUp, Scenario, at, created
 
 CHRISTMAS, NEW_YEAR = "2026-12-25", "2027-01-01"
@@ -224,6 +227,22 @@ def test_what_is_owed_stays_owed_where_its_days_stay() -> None:
 def test_what_is_owed_of_a_day_that_is_left_out_now_was_missed() -> None:
     task = owing().when(msg.Follow(holidays(2, "2026-01-05")), "3:40")
     task.then("skipped missed 2:00", "skipped missed 3:00", "next 4:00", "followed").wakes("24:00")
+
+
+def test_other_days_that_are_as_many_are_other_fire_times() -> None:
+    schedule = Every(12 * HOUR, START, anchored=True, excluded=(holidays(1, "2026-01-07"),))
+    task = created(schedule).when(msg.Pause(), "1:00").when(msg.Follow(holidays(2, "2026-01-08")), "120:00")
+    dropped = ["12:00", "24:00", "36:00", "72:00", "84:00", "96:00", "108:00", "120:00"]
+    task.then(*(f"skipped paused {time}" for time in dropped), "next 132:00", "followed")
+
+
+def test_a_calendar_is_followed_at_once_however_long_a_pause_has_been() -> None:
+    schedule = Every(SECOND, START, anchored=True, excluded=(holidays(1),))
+    task = created(schedule).when(msg.Pause(), "1:00")
+    began = time.process_time()
+    task.when(msg.Follow(holidays(2, "2026-06-01")), "720:00").then("followed")
+    assert time.process_time() - began < 0.1
+    assert task.task.next_fire == at("1:00:01"), "what came in the pause waits for its end"
 
 
 def test_what_jitter_put_off_still_fires_unless_its_day_is_left_out() -> None:
