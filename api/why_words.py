@@ -8,6 +8,7 @@ from taskscheduler.api.durations import format_duration
 from taskscheduler.api.values import format_instant
 from taskscheduler.domain import events as ev
 from taskscheduler.domain.definition import QueueTarget
+from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime, Exclusion
 from taskscheduler.domain.plan import BUFFERS
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS
 from taskscheduler.domain.values import Instant
@@ -69,7 +70,7 @@ def _nothing(why: Why) -> Iterator[str]:
         said = f"was {what} by {change.by}" if what is not None else words.get(change.type, "had ended")
         yield f"It did not run at {format_instant(at)}: the task {said} at {format_instant(change.at)}."
         return
-    yield f"There is no fire time at {format_instant(at)}."
+    yield f"There is no fire time at {format_instant(at)}{_left_out(why)}."
     near = [f"the one before is {format_instant(why.before)}"] if why.before is not None else []
     near += [f"the next one is {format_instant(why.after)}"] if why.after is not None else []
     if near:
@@ -78,6 +79,24 @@ def _nothing(why: Why) -> Iterator[str]:
         yield "The schedule names none before and none after it."
     if why.clock is not None:
         yield f"A clock change: {why.clock}."
+
+
+def _left_out(why: Why) -> str:
+    if not why.left_out:
+        return ""
+    return f": the schedule would name it, but leaves it out ({', '.join(map(_named, why.left_out))})"
+
+
+def _named(one: Exclusion) -> str:
+    match one:
+        case ExceptCalendar(calendar=name):
+            return f"a day of the calendar {name}"
+        case ExceptDays(first=first, last=last):
+            return f"the day {first}" if first == last else f"the days from {first} to {last}"
+        case ExceptTime(start=start, end=end):
+            return f"the time from {format_instant(start)} until before {format_instant(end)}"
+        case ExceptCron(cron=expression):
+            return f"times of the cron expression {expression}"
 
 
 def _skip(why: Why, view: TaskView) -> str:
@@ -177,6 +196,8 @@ def _since(why: Why) -> str:
 
 def said_of(change: ScheduleChange) -> str:
     """A change of the task, in a few words."""
+    if change.type == "calendar.followed.v1":
+        return "a calendar that the schedule leaves out was changed, and the task followed"
     if change.planned is not None and change.schedule is None:
         return f"another schedule from {format_instant(change.planned.effective_from)} on was planned by {change.by}"
     note = f": {change.note}" if change.note else ""

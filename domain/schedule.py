@@ -138,6 +138,17 @@ def count_between(schedule: Schedule, start: Instant, end: Instant) -> int:
     return times_of(schedule).count(start, end) if start < end else 0
 
 
+def left_out_by(schedule: Schedule, instant: Instant) -> tuple[Exclusion, ...]:
+    """What of `except` takes away the nominal time `instant`; nothing where there is none but for it."""
+
+    def names(excluded: tuple[Exclusion, ...]) -> bool:
+        return count_between(replace(schedule, excluded=excluded, jitter=0), instant, instant + 1) > 0
+
+    if not schedule.excluded or not names(()):
+        return ()
+    return tuple(one for one in schedule.excluded if not names((one,)))
+
+
 def nominal_of(schedule: Schedule, fire: Instant) -> Instant:
     """The nominal time of one of its fire times: the same but for jitter."""
     times = times_of(schedule)

@@ -21,6 +21,10 @@ ENDED = "schedule.ended"
 """The type of the row that says that a schedule has made as many runs as it may; no event does."""
 
 
+FOLLOWED = ev.CalendarFollowed.__struct_config__.tag
+"""The type of the row of a calendar's other days."""
+
+
 class ScheduleChange(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A change at `at` of when a task should fire. `schedule` is set where one took force, for nominal times from
     `effective_from` on if that is given; `planned` is the change that is planned since then.
@@ -103,7 +107,6 @@ _RELEVANT = frozenset(
     )
 )
 _ENDING = frozenset((ENDED, *(str(event.__struct_config__.tag) for event in _ENDS)))
-_FOLLOWED = ev.CalendarFollowed.__struct_config__.tag
 _PAUSING = frozenset(str(event.__struct_config__.tag) for event in _PAUSES)
 
 
@@ -244,7 +247,7 @@ def eras_of(changes: Iterable[ScheduleChange]) -> list[Era]:
             continue
         if change.schedule is not None or change.ends:
             if given is not None:
-                before, goes_on = change.effective_from, change.type == _FOLLOWED
+                before, goes_on = change.effective_from, change.type == FOLLOWED
                 until = change.at if before is None else None
                 eras.append(Era(*given, until, before=before, goes_on=goes_on))
             given = None

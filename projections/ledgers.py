@@ -15,6 +15,7 @@ from taskscheduler.domain.values import DAY, MINUTE, Instant
 from taskscheduler.projections.ledger_rows import (
     BACKFILLED,
     CHANGES,
+    FOLLOWED,
     KEPT,
     STRETCHES,
     Backfilled,
@@ -39,6 +40,9 @@ LONGEST = 3_653 * DAY
 
 FORGOTTEN = 15 * MINUTE
 """How long a fire time may have come without a decision: a trigger is given again after ten minutes at the latest."""
+
+MOST_FOLLOWED = 20
+"""Changes of calendars before a range that are looked through."""
 
 _CHUNK = 500
 _BREATH = 200
@@ -108,14 +112,19 @@ class Ledgers:
         return found or await self._look(view, start, end, now, most, anyway=True)
 
     async def changes(self, task_id: str, start: Instant) -> list[ScheduleChange]:
-        """What changed when the task should fire, from the last schedule that was given before `start` on."""
+        """What changed when the task should fire, from the last schedule that was given before `start` on.
+
+        One with other days of a calendar has taken over what the one before it owed, so that one is looked for too.
+        """
         found: list[ScheduleChange] = []
+        followed = 0
         after: Key | None = None
         while True:
             rows = await self._store.scan(CHANGES, (task_id,), end=(start,), after=after, reverse=True, limit=_CHUNK)
             for row in rows:
                 found.append(row)
-                if row.schedule is not None:
+                followed += row.type == FOLLOWED
+                if row.schedule is not None and (row.type != FOLLOWED or followed > MOST_FOLLOWED):
                     break
             else:
                 if len(rows) == _CHUNK:

@@ -9,9 +9,10 @@ import msgspec
 
 from taskscheduler.domain import events as ev
 from taskscheduler.domain.clock_notes import note_of
+from taskscheduler.domain.excluded import Exclusion
 from taskscheduler.domain.ids import run_id_floor
 from taskscheduler.domain.ledger import Era
-from taskscheduler.domain.schedule import count_between, next_after, nominal_of, prev_before
+from taskscheduler.domain.schedule import count_between, left_out_by, next_after, nominal_of, prev_before
 from taskscheduler.domain.values import DAY, Instant
 from taskscheduler.projections.events import EVENTS, DecisionView
 from taskscheduler.projections.ledger_rows import KEPT, STRETCHES, ScheduleChange, SkippedStretch, eras_of
@@ -63,7 +64,8 @@ class Why(msgspec.Struct, frozen=True, gc=False):
 
     `change` is what gave the schedule as it was then (or ended it), `paused` the pause in force when it was settled,
     `before` and `after` are the nearest fire times of the schedule in force, `active` is the run that was in the way,
-    `quiet_since` when the task was last decided on before it was settled, and `clock` what a clock change did.
+    `quiet_since` when the task was last decided on before it was settled, `clock` what a clock change did, and
+    `left_out` what of `except` takes the time away.
     `backfill_id` is a backfill that made a run for it too.
     """
 
@@ -83,6 +85,7 @@ class Why(msgspec.Struct, frozen=True, gc=False):
     active: RunView | None = None
     quiet_since: Instant | None = None
     clock: str | None = None
+    left_out: tuple[Exclusion, ...] = ()
     backfill_id: str | None = None
     steps: tuple[Step, ...] = ()
 
@@ -179,10 +182,18 @@ class Whys:
         self, view: TaskView, changes: Sequence[ScheduleChange], eras: Sequence[Era], at: Instant, now: Instant
     ) -> Why:
         before = after = clock = None
+        left_out: tuple[Exclusion, ...] = ()
         change = _in_force(changes, at)
+        goes_on = False
         for era in eras:
-            if era.since <= at and (era.until is None or at <= era.until):
-                before, after = _before(era, at), era.following(at)
+            if era.since > at:
+                continue
+            last = _before(era, at)
+            before = before if last is None and goes_on else last
+            goes_on = era.goes_on
+            if era.until is None or at <= era.until:
+                after = era.following(at)
+                left_out = left_out_by(era.schedule, at)
                 # What a clock change took away is told of the time that follows it.
                 clock = None if after is None else note_of(era.schedule, at - DAY if before is None else before, after)
         if change is None and eras:
@@ -196,6 +207,7 @@ class Whys:
             before=before,
             after=after,
             clock=clock,
+            left_out=left_out,
             paused=_pause(changes, at),
         )
 
@@ -269,7 +281,7 @@ def _named(eras: Sequence[Era], at: Instant) -> tuple[Era, Instant] | None:
 
 
 def _before(era: Era, at: Instant) -> Instant | None:
-    fire = prev_before(era.schedule, at)
+    fire = prev_before(era.schedule, at if era.until is None else min(at, era.until + 1))
     if fire is None:
         return None
     nominal = nominal_of(era.schedule, fire)

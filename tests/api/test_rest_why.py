@@ -11,8 +11,9 @@ from rest_kit import Clock
 
 from taskscheduler.api.bootstrap import EmbeddedNode
 from taskscheduler.api.values import format_instant
-from taskscheduler.domain.messages import Wake
-from taskscheduler.domain.values import HOUR, MINUTE
+from taskscheduler.domain.excluded import ExceptCalendar
+from taskscheduler.domain.messages import Follow, Wake
+from taskscheduler.domain.values import DAY, HOUR, MINUTE
 
 QUEUE = {"type": "queue", "queue": "mail", "kind": "k"}
 
@@ -301,3 +302,42 @@ async def test_what_is_asked_wrongly_is_told(asking: Asking) -> None:
         response = await asking.api.get(f"/api/tasks/a/why{query}")
         assert response.status_code == 422
         assert [error["pointer"] for error in response.json()["errors"]] == ["/at"]
+
+
+async def test_a_time_that_is_left_out_is_told_with_what_leaves_it_out(asking: Asking) -> None:
+    day = format_instant(asking.begun + DAY)[:10]
+    reply = await asking.api.put("/api/calendars/closed", json={"dates": [day]})
+    assert reply.status_code == 201, reply.text
+    until = format_instant(asking.begun + HOUR + MINUTE)
+    left_out = [
+        {"calendar": "closed"},
+        {"date": day},
+        {"from": format_instant(asking.begun + HOUR), "to": until},
+        {"cron": "* 3 * * *", "timezone": "Asia/Tokyo"},
+    ]
+    await asking.create(schedule={"every": "10m", "except": left_out})
+    told = await asking.why(day + "T12:00:00Z")
+    assert told["outcome"] == "not_a_fire_time"
+    assert f"leaves it out (a day of the calendar closed, the day {day})" in told["answer"]
+    told = await asking.why(asking.begun + HOUR)
+    assert f"the time from {format_instant(asking.begun + HOUR)} until before {until}" in told["answer"]
+    told = await asking.why(format_instant(asking.begun + 2 * DAY)[:10] + "T18:30:00Z")
+    assert "leaves it out (times of the cron expression * 3 * * *)" in told["answer"]
+    told = await asking.why(day + "T12:00:01Z")
+    assert "leaves it out" not in told["answer"], "it would not be named otherwise either"
+
+
+async def test_after_a_calendar_has_changed_the_fire_time_before_is_told_all_the_same(asking: Asking) -> None:
+    assert (await asking.api.put("/api/calendars/closed", json={"dates": []})).status_code == 201
+    await asking.create(schedule={"every": "10m", "except": [{"calendar": "closed"}]})
+    await asking.pass_time(15 * MINUTE)
+    day = format_instant(asking.begun + 2 * DAY)[:10]
+    changed = ExceptCalendar("closed", 2, (day,))
+    await asking.node.handler.handle("a", Follow(changed))
+    await asking.pass_time(MINUTE)
+    told = await asking.why(asking.begun + 18 * MINUTE)
+    assert told["before"] == format_instant(asking.begun + 10 * MINUTE)
+    assert told["after"] == format_instant(asking.begun + 20 * MINUTE)
+    told = await asking.why(asking.begun + 20 * MINUTE)
+    said = [event["summary"] for event in told["events"]]
+    assert said == ["a calendar that the schedule leaves out was changed, and the task followed"]

@@ -171,6 +171,7 @@ class LedgersConformance:
         assert (found.owed, found.skipped, found.nominal) == (0, {"purged": 179}, 180)
         part = await asked.sums(START + 30 * MINUTE, START + 90 * MINUTE)
         assert (part.skipped, part.nominal) == ({"purged": 60}, 60)
+        assert (await asked.sums(START + 150 * MINUTE)).skipped == {"purged": 31}
         history.do("a", msg.Update(DefinitionPatch(schedule=Every(every=HOUR, anchor=START, anchored=True))))
         assert (await asked.sums()).skipped == {"purged": 179}
 
