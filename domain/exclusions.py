@@ -28,14 +28,12 @@ def compile_exclusions(
     out whole days, which are far fewer than times, and with them what a gap put off.
     """
     found: list[LeftOut] = []
-    all_days: list[tuple[int, int]] = []
+    days_out: list[ExceptDays | ExceptCalendar] = []
     fields = None if cron is None else parse(cron, days)
     for one in excluded:
         match one:
-            case ExceptDays(first=first, last=last):
-                all_days.append(days_of(f"{first}/{last}"))
-            case ExceptCalendar(days=of_calendar):
-                all_days.extend(days_of(text) for text in of_calendar)
+            case ExceptDays() | ExceptCalendar():
+                days_out.append(one)
             case ExceptTime(start=start, end=end):
                 found.append(Between(start, end))
             case ExceptCron(cron=expression, timezone=own):
@@ -44,9 +42,23 @@ def compile_exclusions(
                 if alike:
                     stretches = CronStretches(named._replace(minutes=_MINUTES, hours=_HOURS, seconds=(0,)), 60)
                 found.append(ByClock(stretches, own or zone))
-    if all_days:
-        found.append(ByClock(DayStretches(all_days), zone))
+    if days_out:
+        found.append(ByClock(_day_stretches(tuple(days_out)), zone))
     return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def _day_stretches(excluded: tuple[ExceptDays | ExceptCalendar, ...]) -> DayStretches:
+    """Kept apart from what goes by cron: all members of a union, and the tasks of a calendar, share it."""
+    found: list[tuple[int, int]] = []
+    for one in excluded:
+        found += [days_of(f"{one.first}/{one.last}")] if isinstance(one, ExceptDays) else _days_of(one.days)
+    return DayStretches(found)
+
+
+@lru_cache(maxsize=256)
+def _days_of(calendar: tuple[str, ...]) -> list[tuple[int, int]]:
+    return [days_of(text) for text in calendar]
 
 
 def cron_stretches(expression: str) -> CronStretches:

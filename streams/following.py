@@ -16,7 +16,9 @@ from taskscheduler.domain.messages import Follow
 from taskscheduler.streams.calendar_uses import CalendarUses
 
 ACTOR = "scheduler"
-BATCH = 256
+BATCH = 32
+"""Tasks that are asked at once: others have their turn in between, and one that leaves out a lot takes a while."""
+
 LOOK = 5.0
 """Seconds after which it is asked again which partitions are this process's."""
 

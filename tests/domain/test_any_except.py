@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
@@ -261,6 +261,20 @@ def test_one_that_is_left_out_by_its_own_times_jumps_over_months() -> None:
     began = time.process_time()
     for _ in range(20):
         next_after(schedule, june)
+    assert time.process_time() - began < 0.1
+
+
+def test_the_days_of_large_calendars_are_read_once_for_all_that_leave_them_out() -> None:
+    days = tuple(str(date(2026, 1, 1) + timedelta(2 * number)) for number in range(4_000))
+    large = tuple(ExceptCalendar(f"c{number}", 1, days[number:]) for number in range(5))
+
+    def first(minute: int) -> int | None:
+        members = tuple(Cron(f"{minute} {hour} * * *") for hour in range(20))
+        return next_after(AnyOf(members=members, excluded=large), instant("2026-01-01T00:00Z"))
+
+    assert first(0) == instant("2026-01-02T00:00Z")
+    began = time.process_time()
+    assert first(1) == instant("2026-01-02T00:01Z")
     assert time.process_time() - began < 0.1
 
 
