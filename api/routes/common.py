@@ -23,7 +23,8 @@ def path_id(request: Request, name: str, what: str) -> str:
     """An id in the path. Raises Problem 404 for what can be none."""
     value: str = request.path_params[name]
     if not is_id(value):
-        raise Problem("not-found", f"no {what} has such an id")
+        said = "1 to 64 letters, digits, dots, dashes and underscores, and begins with a letter or a digit"
+        raise Problem("not-found", f"no {what} has such an id: one has {said}")
     return value
 
 

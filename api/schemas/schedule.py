@@ -99,10 +99,10 @@ def _read_any(fields: Fields) -> Schedule:
         if inner is not None and (form := _form_of(inner, _OF_MEMBERS)) is not None:
             # What has ended is taken: it is the whole that has to fire.
             each = _read_form(inner, form, 0, zone)
-            _refuse_others(inner)
-            for name in ("max_runs", "jitter"):
+            for name in ("max_runs", "jitter", "except"):
                 if inner.take(name) is not None:
                     inner.error(name, "holds for the whole: write it beside any")
+            _refuse_others(inner)
             members.append(replace(each, **_edges(inner)))
             inner.end()
     return AnyOf(members=tuple(members), timezone=zone or "UTC")

@@ -307,6 +307,18 @@ async def test_what_comes_later_is_refused_and_never_ignored(
     assert LATER in error["detail"]
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [{"except": [{"date": "2030-12-25"}]}, {"jitter": "1m"}, {"max_runs": 3}],
+    ids=lambda beside: next(iter(beside)),
+)
+async def test_what_holds_for_all_members_is_sent_to_where_it_belongs(
+    api: httpx.AsyncClient, beside: dict[str, Any]
+) -> None:
+    reply = await api.post("/api/tasks", json=scheduled(any=[{"every": "1h", **beside}]))
+    assert [error["detail"] for error in reply.json()["errors"]] == ["holds for the whole: write it beside any"]
+
+
 async def test_all_errors_of_a_request_are_told_at_once(api: httpx.AsyncClient) -> None:
     body = {"name": "", "target": {"type": "http", "url": "x"}, "priority": 0, "retry": {"jitter": 9}, "y": 1}
     response = await api.post(CREATE, json=body, headers={"Idempotency-Key": "é".encode()})

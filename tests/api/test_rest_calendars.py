@@ -211,7 +211,8 @@ async def test_all_parts_together_have_a_limit(api: httpx.AsyncClient) -> None:
 
 
 async def test_names_are_ids(api: httpx.AsyncClient) -> None:
-    assert (await api.put("/api/calendars/a%20b", json=DAYS)).status_code == 404
+    bad = await api.put("/api/calendars/a%20b", json=DAYS)
+    assert (bad.status_code, "1 to 64 letters" in bad.json()["detail"]) == (404, True)
     assert (await api.get("/api/calendars/x?from=yesterday")).json()["errors"][0]["pointer"] == "/from"
 
 
