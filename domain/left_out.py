@@ -14,7 +14,12 @@ from taskscheduler.domain.values import Instant
 from taskscheduler.domain.zones import Segment, offsets
 
 MOST_IN_A_ROW = 50_000
-"""After so many fire times, or stretches of them, in a row that are left out, the schedule has ended."""
+"""After so many fire times, or stretches of them, in a row that are left out, and a year of them, the schedule ends."""
+
+MOST_IN_A_YEAR = 3 * MOST_IN_A_ROW
+"""After so many it ends however soon they come: more than a schedule may name in a year when it is given."""
+
+_YEAR = 400 * DAY * 1000
 
 
 class LeftOut(Protocol):
@@ -131,8 +136,8 @@ class Excluding:
         first = fire = self._nominal.next_after(instant)
         if first is None or (self._ends is not None and first >= self._ends):
             return None
-        for _ in range(MOST_IN_A_ROW):
-            if fire is None or fire >= END * 1000:
+        for number in range(MOST_IN_A_YEAR):
+            if fire is None or fire >= END * 1000 or (number >= MOST_IN_A_ROW and fire - first > _YEAR):
                 break
             end = self._end(fire)
             if end is None:
@@ -146,8 +151,8 @@ class Excluding:
         last = fire = self._nominal.prev_before(min(instant, END * 1000))
         if last is None or (self._begins is not None and last <= self._begins):
             return None
-        for _ in range(MOST_IN_A_ROW):
-            if fire is None:
+        for number in range(MOST_IN_A_YEAR):
+            if fire is None or (number >= MOST_IN_A_ROW and last - fire > _YEAR):
                 break
             starts = [start for out in self._left_out if (start := out.start_of(fire)) is not None]
             if not starts:
@@ -159,10 +164,10 @@ class Excluding:
     def count(self, start: Instant, end: Instant) -> int:
         """How many fire times lie in start <= t < end: by stretches in which nothing is left out."""
         end = min(end, END * 1000)
-        total, in_a_row = 0, 0
-        while in_a_row < MOST_IN_A_ROW:
+        total, in_a_row, since = 0, 0, start
+        while in_a_row < MOST_IN_A_YEAR:
             fire = self._nominal.next_after(start - 1)
-            if fire is None or fire >= end:
+            if fire is None or fire >= end or (in_a_row >= MOST_IN_A_ROW and fire - since > _YEAR):
                 break
             left_out_until = self._end(fire)
             if left_out_until is not None:
@@ -172,6 +177,7 @@ class Excluding:
             # Nothing may be left out at all: a calendar may have no days.
             start, in_a_row = min((out.next_start(fire, end) for out in self._left_out), default=end), 0
             total += self._nominal.count(fire, start)
+            since = start
         return total
 
     def _end(self, fire: Instant) -> Instant | None:

@@ -278,6 +278,15 @@ def test_the_days_of_large_calendars_are_read_once_for_all_that_leave_them_out()
     assert time.process_time() - began < 0.1
 
 
+def test_a_schedule_goes_on_after_a_season_of_which_every_time_is_left_out() -> None:
+    winter = instant("2026-12-31T00:00Z")
+    schedule = Every(2 * MINUTE, winter, anchored=True, excluded=(ExceptCron("*/2 * * 1-3 *"),))
+    spring = instant("2027-04-01T00:00Z")
+    assert next_after(schedule, winter + DAY - 1) == spring
+    assert prev_before(schedule, spring) == winter + DAY - 2 * MINUTE
+    assert count_between(schedule, winter + DAY - 1, spring + DAY) == 720
+
+
 def test_long_ranges_are_counted_at_once() -> None:
     out = (
         ExceptDays("2027-01-01", "2027-06-30"),
