@@ -48,6 +48,9 @@ def _sentences(why: Why, view: TaskView) -> Iterator[str]:
             yield "It was a fire time, but runs of that time are no longer kept; the events of the task still are."
         case "unaccounted":
             yield "It was a fire time, and neither a run nor a skip is known of it: that is a fault of the scheduler."
+        case "backfilled" if why.run is None:
+            yield f"It was no fire time when it came, and the backfill {why.backfill_id} has made a run for it."
+            return
         case _:
             assert why.run is not None
             yield from _ran(why, why.run, view)

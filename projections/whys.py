@@ -108,6 +108,8 @@ class Whys:
             if run.status != "skipped":
                 steps = await self._steps(view, run.scheduled_for, run)
                 return Why(view.id, at, now, _BY_CAUSE[run.cause], run.nominal_at, at, run, steps=steps)
+        if (backfill_id := await self._backfilled(view.id, at)) is not None:
+            return Why(view.id, at, now, "backfilled", at, backfill_id=backfill_id)
         return self._nothing(view, changes, eras, at, now)
 
     async def _fire_time(

@@ -255,6 +255,17 @@ async def test_a_backfill_is_told_beside_what_became_of_the_time(asking: Asking)
     assert "backfill" not in (await asking.why(asking.begun + 30 * MINUTE))["answer"]
 
 
+async def test_a_backfill_over_what_was_no_fire_time_is_told(asking: Asking) -> None:
+    await asking.create(schedule={"every": "10m", "anchor": format_instant(asking.begun - DAY)})
+    body = {"from": format_instant(asking.begun - HOUR), "to": format_instant(asking.begun - MINUTE)}
+    reply = await asking.api.post("/api/tasks/a/backfill", json={**body, "overlap": "allow_all"})
+    backfill_id = reply.json()["backfill_id"]
+    told = await asking.why(asking.begun - 20 * MINUTE)
+    assert (told["outcome"], told["nominal_at"]) == ("backfilled", format_instant(asking.begun - 20 * MINUTE))
+    assert told["answer"].endswith(f"the backfill {backfill_id} has made a run for it.")
+    assert (await asking.why(asking.begun - 25 * MINUTE))["outcome"] == "not_a_fire_time"
+
+
 async def test_a_pause_after_failures_names_the_scheduler_and_the_error(asking: Asking) -> None:
     await asking.create(retry={"max_attempts": 1}, pause_on_failure=1)
     await asking.pass_time(10 * MINUTE)
