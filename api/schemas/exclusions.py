@@ -16,6 +16,9 @@ from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays
 from taskscheduler.domain.exclusions import cron_stretches
 
 MOST_EXCLUSIONS = 100
+MOST_CALENDARS = 8
+"""The days of all stand in each event that holds the schedule, and Kafka takes a megabyte."""
+
 _KINDS = ("date", "from", "cron", "calendar")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -30,6 +33,10 @@ def read_exclusions(fields: Fields) -> tuple[Exclusion, ...]:
             inner.end()
             if exclusion is not None:
                 found.append(exclusion)
+    calendars = sum(isinstance(one, ExceptCalendar) for one in found)
+    if calendars > MOST_CALENDARS:
+        detail = f"names {calendars} calendars; at most {MOST_CALENDARS} are taken: put days that go together into one"
+        fields.error("except", detail)
     return tuple(found)
 
 

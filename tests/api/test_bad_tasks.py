@@ -138,6 +138,7 @@ BAD_TASKS: list[tuple[Any, list[str]]] = [
     (scheduled(any=[{"every": "1h"}], timezone="Mars/Base", dst={}), ["/schedule/dst", "/schedule/timezone"]),
     (scheduled(any=[{"every": "1s"}, {"every": "1s", "anchor": "2030-01-01T00:00:00.5Z"}]), ["/schedule/any"]),
     (scheduled(every="1h", **{"except": []}), ["/schedule/except"]),
+    (scheduled(every="1h", **{"except": [{"calendar": f"c{n}"} for n in range(9)]}), ["/schedule/except"]),
     (scheduled(every="1h", **{"except": {"date": "2030-12-25"}}), ["/schedule/except"]),
     (scheduled(at="2031-01-01T00:00:00Z", **{"except": [{"date": "2030-12-25"}]}), ["/schedule/except"]),
     (
