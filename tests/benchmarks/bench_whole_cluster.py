@@ -20,7 +20,7 @@ from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bench_server import batches, finished, spec
+from bench_server import batches, finished, instant, spec
 from http_load import Connection, flood
 
 from taskscheduler.api.local_cluster import cluster
@@ -32,19 +32,22 @@ RUNS = 'taskscheduler_runs_total{outcome="succeeded"}'
 LAG = "taskscheduler_projection_lag_seconds"
 BEHIND = "taskscheduler_projection_lag_records"
 
+PERIOD = 10
+"""Seconds between two fires of a task, where they are kept up."""
+
 LEAD_SECONDS = 15.0
 """From the last create to the first fire, so that creating is over and written everywhere."""
 
 
 @asynccontextmanager
-async def whole_cluster() -> AsyncIterator[Mapping[str, int]]:
-    """A new cluster; gives its ports by name."""
+async def whole_cluster() -> AsyncIterator[Plan]:
+    """A new cluster."""
     with tempfile.TemporaryDirectory(prefix="taskscheduler-bench-") as folder:
         ports = dict(zip(DEFAULT_PORTS, free_ports(len(DEFAULT_PORTS)), strict=True))
         plan = Plan(folder=Path(folder) / "cluster", ports=ports)
         try:
             await asyncio.to_thread(cluster.up, plan, lambda text: print(f"  {text}", file=sys.stderr))
-            yield ports
+            yield plan
         finally:
             await asyncio.to_thread(cluster.down, plan.folder, wipe=True, say=lambda _: None)
 
@@ -99,6 +102,74 @@ async def fires(ports: Mapping[str, int], rate: int, seconds: int) -> dict[str, 
         "projection_lag_s": max(lags, default=0.0),
         "fires": len(late),
     }
+
+
+async def sustained(ports: Mapping[str, int], rate: int, seconds: int) -> dict[str, float]:
+    """Noop tasks that recur every ten seconds, spread evenly: the same, for as long as it takes.
+
+    Every run of every task is counted at the end; lateness is that of the runs of one task in twenty-five.
+    """
+    name, count, runs = uuid4().hex, rate * PERIOD, seconds // PERIOD
+    api, dispatch, projector = [await Connection.open(ports[process]) for process in (API[1], "dispatch", "projector")]
+    before = await metric(dispatch, RUNS)
+    at = time.time() + LEAD_SECONDS + count / 250
+    specs = [
+        spec(f"{name} {n}", at)
+        | {"schedule": {"every": PERIOD, "anchor": instant(at - PERIOD + n / rate), "max_runs": runs}}
+        for n in range(count)
+    ]
+    await flood(ports[API[0]], 2, "/api/tasks/batch", batches(specs), 200)
+    if time.time() > at:
+        raise RuntimeError("the first were due before all were created; give it more time")
+    end = at + runs * PERIOD
+    lags: list[float] = []
+    while await metric(dispatch, RUNS) - before < count * runs or await metric(projector, BEHIND) > 0:
+        if time.time() > end + 120:
+            raise RuntimeError("not all had succeeded two minutes after the last was due")
+        if at < time.time() < end:
+            lags.append(await metric(projector, LAG))
+        await asyncio.sleep(0.5)
+    tasks = [task for task in await finished(api) if task["name"].startswith(name)]
+    short = [task["id"] for task in tasks if task["counts"]["succeeded"] != runs]
+    if short or len(tasks) != count:
+        raise RuntimeError(f"{len(tasks)} of {count} tasks are listed; {len(short)} of them lack runs: {short[:5]}")
+    late: list[int] = []
+    last = 0.0
+    for task in tasks[::25]:
+        found = (await api.json("GET", f"/api/tasks/{task['id']}/runs?limit=200"))["items"]
+        late += [run["lateness_ms"] for run in found]
+        last = max(last, datetime.fromisoformat(found[0]["attempts"][-1]["finished_at"]).timestamp())
+    for connection in (api, dispatch, projector):
+        connection.close()
+    late.sort()
+    lags.sort()
+    return {
+        "fires_per_s": count * runs / (last - at),
+        "p50_ms": late[len(late) // 2],
+        "p99_ms": late[len(late) * 99 // 100],
+        "max_ms": late[-1],
+        "projection_lag_p99_s": lags[len(lags) * 99 // 100],
+        "projection_lag_s": lags[-1],
+        "fires": count * runs,
+    }
+
+
+async def verify(plan: Plan) -> dict[str, float]:
+    """Seconds in which `replay verify` holds everything that was made of the log so far against it."""
+    replicas = [f"--replica={plan.folder / name / 'data'}" for name in (*API, "dispatch")]
+    began = time.perf_counter()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "taskscheduler.api.cli", "replay", "verify", "-o", "json"),
+        *(f"--set={path}={value}" for path, value in plan.flags().items()),
+        *("--data-dir", str(plan.folder / "none"), *replicas),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    took = time.perf_counter() - began
+    if process.returncode != 0:
+        raise RuntimeError(f"it differs: {out.decode()} {err.decode()}")
+    return {"seconds": took, "records": json.loads(out)["records"]}
 
 
 async def metric(connection: Connection, name: str) -> float:

@@ -1,7 +1,8 @@
 """Measures the cluster profile on this machine, prints a table, writes JSON to tests/benchmarks/results.
 
 Medians of `--runs` runs on one cluster that was warmed up, with the load average before each. `--hold` is for how many
-seconds the highest rate is kept up, `--timers` how many are due at once. `--only NAME` runs one.
+seconds the highest rate is kept up, `--timers` how many are due at once. `--only NAME` runs one. What `verify` reads is
+what was measured before it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import bench_flink
-from bench_whole_cluster import commands, fires, warm, whole_cluster
+from bench_whole_cluster import commands, fires, sustained, verify, warm, whole_cluster
 
 RESULTS = Path(__file__).parent / "results"
-WHOLE = ("commands", "fires at 100/s", "fires at 300/s", "fires at 500/s")
+WHOLE = ("commands", "fires at 100/s", "fires at 300/s", "fires at 500/s", "verify")
 ALONE = ("timers at once", "timers at 1,000/s")
 
 Figures = dict[str, float]
@@ -31,17 +32,21 @@ Figures = dict[str, float]
 
 async def whole(asked: argparse.Namespace, results: dict[str, Figures]) -> None:
     """Everything at once: API, triggers, dispatch, projector and all engines."""
-    async with whole_cluster() as ports:
+    async with whole_cluster() as plan:
+        ports = plan.ports
         await warm(ports)
         measures: Mapping[str, Callable[[], Coroutine[Any, Any, Figures]]] = {
             "commands": lambda: commands(ports, 5_000),
             "fires at 100/s": lambda: fires(ports, 100, 20),
             "fires at 300/s": lambda: fires(ports, 300, 30),
-            "fires at 500/s": lambda: fires(ports, 500, asked.hold),
+            "fires at 500/s": lambda: sustained(ports, 500, asked.hold),
+            "verify": lambda: verify(plan),
         }
         for name, measure in measures.items():
             if wanted(asked, name):
-                results[name] = await medians(name, measure, 1 if asked.hold > 60 and "500" in name else asked.runs)
+                results[name] = await medians(
+                    name, measure, 1 if name == "verify" or (asked.hold > 60 and "500" in name) else asked.runs
+                )
 
 
 async def alone(asked: argparse.Namespace, results: dict[str, Figures]) -> None:
