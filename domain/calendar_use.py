@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from taskscheduler.domain import events as ev
-from taskscheduler.domain.calendar_days import calendars_of, with_calendar
+from taskscheduler.domain.calendar_days import calendars_of, calendars_used, with_calendar
 from taskscheduler.domain.draft import Draft, tzdata_of
 from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.fires import drop_owed
@@ -31,8 +31,7 @@ def follow(draft: Draft, calendar: ExceptCalendar) -> None:
     if definition is None:
         return
     before, pending = definition.schedule, task.pending
-    uses = calendars_of(before) + (() if pending is None else calendars_of(pending.schedule))
-    held = (one.version for one in uses if one.calendar == calendar.calendar)
+    held = (one.version for one in calendars_used(task) if one.calendar == calendar.calendar)
     if min(held, default=calendar.version) >= calendar.version:
         return
     after = with_calendar(before, calendar)

@@ -12,14 +12,14 @@ from taskscheduler.domain import messages as msg
 from taskscheduler.domain.calendar_use import follow
 from taskscheduler.domain.decided import Decided, replayed
 from taskscheduler.domain.definition import Definition, lane_of
-from taskscheduler.domain.draft import Draft, tzdata_of
+from taskscheduler.domain.draft import Draft, resolved, tzdata_of
 from taskscheduler.domain.evolve import KEY_LIFETIME
 from taskscheduler.domain.fires import catch_up, drop_owed, purge_owed
 from taskscheduler.domain.resume import resume
 from taskscheduler.domain.schedule import first_fire
 from taskscheduler.domain.settle import fail_attempt, lose, plan_retention, settle
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Released, Run, Task
-from taskscheduler.domain.update import resolved, update
+from taskscheduler.domain.update import update
 from taskscheduler.domain.values import Instant
 
 MAX_KEYS = 2_000
@@ -164,7 +164,7 @@ def _existing(task: Task) -> Definition:
 def _create(draft: Draft, command: msg.Create) -> None:
     if draft.task.definition is not None:
         raise errors.TaskExists(f"there is a task {draft.task.id!r} already; choose another id or PATCH that one")
-    schedule = resolved(draft, command.definition.schedule, draft.now)
+    schedule = resolved(draft, command.definition.schedule, draft.now, draft.now)
     definition = replace(command.definition, schedule=schedule)
     fire = first_fire(schedule, draft.now)
     draft.add(ev.TaskCreated(at=draft.now, definition=definition, next_fire=fire, tzdata=tzdata_of(schedule)))

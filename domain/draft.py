@@ -5,9 +5,10 @@ from __future__ import annotations
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import ids
 from taskscheduler.domain.cron import TZDATA_VERSION
+from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.evolve import evolve
 from taskscheduler.domain.messages import Context, Policy
-from taskscheduler.domain.schedule import Schedule, zone_of
+from taskscheduler.domain.schedule import NeverFires, Schedule, resolve, zone_of
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant
 
@@ -67,6 +68,14 @@ class Draft:
             )
         )
         return run_id
+
+
+def resolved(draft: Draft, schedule: Schedule, now: Instant, created_at: Instant) -> Schedule:
+    """The schedule with what was open filled in, as of `now`. Raises Invalid."""
+    try:
+        return resolve(schedule, now, created_at, draft.task.id)
+    except NeverFires as error:
+        raise Invalid(f"/schedule/{error.field}", str(error)) from None
 
 
 def tzdata_of(schedule: Schedule) -> str | None:

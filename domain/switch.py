@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from taskscheduler.domain import events as ev
-from taskscheduler.domain.draft import Draft, tzdata_of
+from taskscheduler.domain.draft import Draft, resolved, tzdata_of
 from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.fires import catch_up, drop_owed, settle_fires
-from taskscheduler.domain.schedule import NeverFires, OneTime, Schedule, first_fire, next_after, nominal_of, resolve
+from taskscheduler.domain.schedule import OneTime, Schedule, first_fire, next_after, nominal_of
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import DAY, Instant, Millis
 
@@ -20,16 +20,13 @@ def planned(draft: Draft, schedule: Schedule, effective_from: Instant) -> ev.Pen
         raise Invalid("/effective_from", "must lie in the future; leave it out to change the schedule now")
     if effective_from > draft.now + FARTHEST:
         raise Invalid("/effective_from", f"must be at most {FARTHEST // DAY:,} days ahead")
-    try:
-        resolved = resolve(schedule, effective_from, draft.task.created_at, draft.task.id)
-    except NeverFires as error:
-        raise Invalid(f"/schedule/{error.field}", str(error)) from None
-    if isinstance(resolved, OneTime) and resolved.at < effective_from:
+    schedule = resolved(draft, schedule, effective_from, draft.task.created_at)
+    if isinstance(schedule, OneTime) and schedule.at < effective_from:
         raise Invalid("/schedule/at", "lies before effective_from; name a later instant, or change the schedule now")
-    first = first_fire(resolved, effective_from - 1)
+    first = first_fire(schedule, effective_from - 1)
     if first is None:
         raise Invalid("/schedule", "never fires from effective_from on")
-    return ev.Pending(resolved, effective_from, first)
+    return ev.Pending(schedule, effective_from, first)
 
 
 def switch(draft: Draft) -> None:

@@ -7,16 +7,15 @@ from msgspec.structs import replace
 
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.calendar_days import calendars_of, with_calendar
+from taskscheduler.domain.calendar_days import calendars_of, calendars_used, with_calendar
 from taskscheduler.domain.calendar_use import follow
 from taskscheduler.domain.definition import Definition, DefinitionPatch
-from taskscheduler.domain.draft import Draft, tzdata_of
+from taskscheduler.domain.draft import Draft, resolved, tzdata_of
 from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.fires import drop_owed
-from taskscheduler.domain.schedule import NeverFires, Schedule, first_fire, resolve
+from taskscheduler.domain.schedule import first_fire
 from taskscheduler.domain.settle import settle
 from taskscheduler.domain.switch import planned
-from taskscheduler.domain.values import Instant
 
 
 def update(draft: Draft, definition: Definition, command: msg.Update) -> None:
@@ -31,7 +30,7 @@ def update(draft: Draft, definition: Definition, command: msg.Update) -> None:
         pending = planned(draft, changed.schedule, command.effective_from)
         changed, rescheduled = replace(changed, schedule=definition.schedule), False
     elif rescheduled:
-        schedule = resolved(draft, changed.schedule, draft.task.created_at)
+        schedule = resolved(draft, changed.schedule, draft.now, draft.task.created_at)
         changed = replace(changed, schedule=schedule)
         rescheduled, pending = schedule != definition.schedule, None
     elif command.drop_pending:
@@ -59,10 +58,7 @@ def as_of_now(draft: Draft, patch: DefinitionPatch) -> DefinitionPatch:
     schedule = patch.schedule
     if schedule is msgspec.UNSET:
         return patch
-    task = draft.task
-    there = [task.definition.schedule] if task.definition is not None else []
-    there += [task.pending.schedule] if task.pending is not None else []
-    known = {one.calendar: one for of in there for one in calendars_of(of)}
+    known = {one.calendar: one for one in calendars_used(draft.task)}
     for calendar in calendars_of(schedule):
         mine = known.get(calendar.calendar)
         if mine is not None and mine.version > calendar.version:
@@ -70,11 +66,3 @@ def as_of_now(draft: Draft, patch: DefinitionPatch) -> DefinitionPatch:
         else:
             follow(draft, calendar)
     return replace(patch, schedule=schedule)
-
-
-def resolved(draft: Draft, schedule: Schedule, created_at: Instant) -> Schedule:
-    """The schedule with what was open filled in, as of now. Raises Invalid."""
-    try:
-        return resolve(schedule, draft.now, created_at, draft.task.id)
-    except NeverFires as error:
-        raise Invalid(f"/schedule/{error.field}", str(error)) from None

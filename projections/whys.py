@@ -125,20 +125,16 @@ class Whys:
         fire = era.fire_of(nominal)
         change = _giving(changes, era)
         clock = note_of(era.schedule, fire - DAY, nominal)
-        known = Why(view.id, at, now, "unaccounted", nominal, fire, change=change, clock=clock)
         backfill_id = await self._backfilled(view.id, nominal)
-        known = msgspec.structs.replace(known, backfill_id=backfill_id)
+        known = Why(view.id, at, now, "unaccounted", nominal, fire, change=change, clock=clock, backfill_id=backfill_id)
         async for run in self._ledgers.runs(view.id, nominal, fire + 1):
-            if run.nominal_at != nominal or run.nominal_until is not None:
-                continue
-            if run.cause == "backfill":
+            if run.nominal_at != nominal or run.nominal_until is not None or run.cause == "backfill":
                 continue
             if run.status == "skipped":
                 settled = run.finished_at or fire
                 return await self._skipped(view, changes, msgspec.structs.replace(known, run=run), settled)
-            else:
-                steps = await self._steps(view, fire, run)
-                return msgspec.structs.replace(known, outcome=_BY_CAUSE[run.cause], run=run, steps=steps)
+            steps = await self._steps(view, fire, run)
+            return msgspec.structs.replace(known, outcome=_BY_CAUSE[run.cause], run=run, steps=steps)
         rows = await self._store.scan(STRETCHES, (view.id,), start=(nominal,), limit=1)
         if rows and rows[0].nominal_at <= nominal:
             known = msgspec.structs.replace(known, stretch=rows[0])

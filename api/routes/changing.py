@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from taskscheduler.api import operations as op
 from taskscheduler.api import render
+from taskscheduler.api.body import read_object
 from taskscheduler.api.headers import idempotency_key, if_match, key_of
 from taskscheduler.api.node import Node
 from taskscheduler.api.reply import Reply, json_reply
 from taskscheduler.api.routes.common import REPLAYED, Request, consistency, etag, path_id
-from taskscheduler.api.schemas.fields import Errors
+from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.tracing import trace_parent
 from taskscheduler.commands.handler import Done
@@ -30,6 +31,15 @@ async def change(node: Node, request: Request, command: Command, verb: str, body
     match = None if asked is None else one_of(asked, node.handler.state(task_id))
     done = await node.handler.handle(task_id, command, key=key, if_match=match, trace=trace_parent.get())
     return changed(done, status)
+
+
+async def no_fields(request: Request) -> dict[str, object]:
+    """The body of a request that says nothing: empty, or an empty object. Raises Problem for any other."""
+    body, _ = await read_object(request)
+    errors = Errors()
+    Fields(body, "", errors).end()
+    errors.check()
+    return body
 
 
 def changed(done: Done, status: int) -> Reply:

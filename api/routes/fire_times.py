@@ -12,7 +12,7 @@ from taskscheduler.api import operations as op
 from taskscheduler.api.body import read_object
 from taskscheduler.api.node import Node
 from taskscheduler.api.reply import Reply
-from taskscheduler.api.routes.changing import change, operation
+from taskscheduler.api.routes.changing import change, no_fields, operation
 from taskscheduler.api.routes.common import Request, path_id
 from taskscheduler.api.schemas.backfill import read_backfill
 from taskscheduler.api.schemas.fields import Errors, Fields
@@ -64,7 +64,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         ),
     )
     async def purge_owed(request: Request) -> Reply:
-        body = await _nothing(request)
+        body = await no_fields(request)
         return await change(node, request, PurgeOwed(), "/owed/purge", body, 200)
 
     @post(
@@ -104,15 +104,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
     )
     async def cancel_backfill(request: Request) -> Reply:
         backfill_id = path_id(request, "backfill_id", "backfill")
-        body = await _nothing(request)
+        body = await no_fields(request)
         return await change(node, request, CancelBackfill(backfill_id), f"/backfill/{backfill_id}/cancel", body, 200)
 
     return [resume_task, purge_owed, backfill_task, cancel_backfill]
-
-
-async def _nothing(request: Request) -> dict[str, object]:
-    body, _ = await read_object(request)
-    errors = Errors()
-    Fields(body, "", errors).end()
-    errors.check()
-    return body

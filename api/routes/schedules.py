@@ -96,7 +96,7 @@ def fire_times(asked: PreviewRequest, now: Instant) -> Iterator[dict[str, Any]]:
     since = now if asked.after is None else asked.after
     # Without `after` it is what a task made now would do.
     fire = first_fire(schedule, now) if asked.after is None else times.next_after(asked.after)
-    left = asked.count if schedule.max_runs is None else min(asked.count, schedule.max_runs)
+    left = _most(asked, schedule)
     while fire is not None and left and (asked.until is None or fire <= asked.until):
         nominal = times.nominal_of(fire) if isinstance(times, Bounded) else fire
         yield {"at": format_instant(fire), "local": _local(schedule, fire), "note": note_of(schedule, since, nominal)}
@@ -108,8 +108,12 @@ def _conflicts(asked: PreviewRequest, now: Instant, shown: list[str]) -> Mapping
     schedule = resolve(asked.schedule, now, now, asked.task_id)
     began = now if asked.after is None else asked.after
     last = parse_instant(shown[-1]) if shown else began
-    most = asked.count if schedule.max_runs is None else min(asked.count, schedule.max_runs)
-    return conflicts(schedule, began, last if len(shown) == most else asked.until or last + FAR)
+    return conflicts(schedule, began, last if len(shown) == _most(asked, schedule) else asked.until or last + FAR)
+
+
+def _most(asked: PreviewRequest, schedule: Schedule) -> int:
+    """How many fire times are shown at most."""
+    return asked.count if schedule.max_runs is None else min(asked.count, schedule.max_runs)
 
 
 def _conflict_warnings(schedule: Schedule, taken_out: Mapping[Instant, list[str]]) -> list[str]:

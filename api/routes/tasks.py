@@ -17,7 +17,7 @@ from taskscheduler.api.headers import id_of_key, idempotency_key, if_match, key_
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem
 from taskscheduler.api.reply import Headers, Reply, json_reply
-from taskscheduler.api.routes.changing import ON_TASK, TASK_HEADERS, change, changed, one_of, operation
+from taskscheduler.api.routes.changing import ON_TASK, TASK_HEADERS, change, changed, no_fields, one_of, operation
 from taskscheduler.api.routes.common import REPLAYED, Request, consistency, etag, next_link, path_id
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.query import TASK_PARAMETERS, Query, read_task_filter
@@ -198,10 +198,7 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
     def verb(name: str, status: int, command: type[Cancel | Retry | Trigger], documented: op.Operation) -> None:
         @post(f"/api/tasks/{{task_id:str}}/{name}", status_code=200, opt=op.documented(documented), name=documented.id)
         async def act(request: Request) -> Reply:
-            body, _ = await read_object(request)
-            errors = Errors()
-            Fields(body, "", errors).end()
-            errors.check()
+            body = await no_fields(request)
             return await change(node, request, command(), f"/{name}", body, status)
 
         found.append(act)

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -79,16 +80,8 @@ async def fires(ports: Mapping[str, int], rate: int, seconds: int) -> dict[str, 
     before = await metric(dispatch, RUNS)
     at = time.time() + LEAD_SECONDS + count / 250
     specs = [spec(f"{name} {n}", at + n / rate) for n in range(count)]
-    await flood(ports[API[0]], 2, "/api/tasks/batch", batches(specs), 200)
-    if time.time() > at:
-        raise RuntimeError("the first were due before all were created; give it more time")
-    lags: list[float] = []
-    while (done := await metric(dispatch, RUNS) - before) < count or await metric(projector, BEHIND) > 0:
-        if time.time() > at + seconds + 120:
-            raise RuntimeError(f"{done:.0f} of {count} had succeeded two minutes after the last was due")
-        if at < time.time() < at + seconds:
-            lags.append(await metric(projector, LAG))
-        await asyncio.sleep(0.5)
+    await create(ports, specs, at)
+    lags = await drained(dispatch, projector, before + count, at, at + seconds)
     tasks = [task for task in await finished(api) if task["last_run"] is not None and task["name"].startswith(name)]
     for connection in (api, dispatch, projector):
         connection.close()
@@ -118,17 +111,8 @@ async def sustained(ports: Mapping[str, int], rate: int, seconds: int) -> dict[s
         | {"schedule": {"every": PERIOD, "anchor": instant(at - PERIOD + n / rate), "max_runs": runs}}
         for n in range(count)
     ]
-    await flood(ports[API[0]], 2, "/api/tasks/batch", batches(specs), 200)
-    if time.time() > at:
-        raise RuntimeError("the first were due before all were created; give it more time")
-    end = at + runs * PERIOD
-    lags: list[float] = []
-    while await metric(dispatch, RUNS) - before < count * runs or await metric(projector, BEHIND) > 0:
-        if time.time() > end + 120:
-            raise RuntimeError("not all had succeeded two minutes after the last was due")
-        if at < time.time() < end:
-            lags.append(await metric(projector, LAG))
-        await asyncio.sleep(0.5)
+    await create(ports, specs, at)
+    lags = await drained(dispatch, projector, before + count * runs, at, at + runs * PERIOD)
     tasks = [task for task in await finished(api) if task["name"].startswith(name)]
     short = [task["id"] for task in tasks if task["counts"]["succeeded"] != runs]
     if short or len(tasks) != count:
@@ -152,6 +136,25 @@ async def sustained(ports: Mapping[str, int], rate: int, seconds: int) -> dict[s
         "projection_lag_s": lags[-1],
         "fires": count * runs,
     }
+
+
+async def create(ports: Mapping[str, int], specs: list[dict[str, Any]], at: float) -> None:
+    """Make the tasks before the first of them is due, at `at`."""
+    await flood(ports[API[0]], 2, "/api/tasks/batch", batches(specs), 200)
+    if time.time() > at:
+        raise RuntimeError("the first were due before all were created; give it more time")
+
+
+async def drained(dispatch: Connection, projector: Connection, runs: float, begin: float, end: float) -> list[float]:
+    """How far the read models were behind from `begin` to `end`. Returns when `runs` have succeeded and are in them."""
+    lags: list[float] = []
+    while (done := await metric(dispatch, RUNS)) < runs or await metric(projector, BEHIND) > 0:
+        if time.time() > end + 120:
+            raise RuntimeError(f"{runs - done:.0f} had not succeeded two minutes after the last was due")
+        if begin < time.time() < end:
+            lags.append(await metric(projector, LAG))
+        await asyncio.sleep(0.5)
+    return lags
 
 
 async def verify(plan: Plan) -> dict[str, float]:
