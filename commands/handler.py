@@ -18,8 +18,8 @@ from taskscheduler.commands.batch import Deadlines, Decision, waiting_for
 from taskscheduler.commands.ports import DecisionLog, Folded, LogUnavailable, Receipt
 from taskscheduler.domain.calendar import Calendar, calendar_id
 from taskscheduler.domain.decided import Decided
-from taskscheduler.domain.decision import Record, Verdict, stream_of
-from taskscheduler.domain.entities import Entity, rules_of
+from taskscheduler.domain.decision import Record, Verdict
+from taskscheduler.domain.entities import Entity, rules_of, stream_of
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.messages import (
     Command,

@@ -14,8 +14,6 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from taskscheduler.domain.entities import Entity, Other, rules_of
-from taskscheduler.domain.entities import id_of as id_of
-from taskscheduler.domain.entities import stream_of as stream_of
 from taskscheduler.domain.events import Event
 from taskscheduler.domain.evolve import evolve
 from taskscheduler.domain.state import Task, TaskStatus

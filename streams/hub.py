@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 
 import msgspec
 
-from taskscheduler.domain.decision import AnyAccepted, Record, id_of
-from taskscheduler.domain.entities import TASK_STREAM
+from taskscheduler.domain.decision import AnyAccepted, Record
+from taskscheduler.domain.entities import TASK_STREAM, id_of
 from taskscheduler.domain.events import tag_of
 from taskscheduler.domain.values import Instant
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from taskscheduler.commands.ports import DecisionLog
-from taskscheduler.domain.decision import Record, Verdict, stream_of
-from taskscheduler.domain.entities import Entity
+from taskscheduler.domain.decision import Record, Verdict
+from taskscheduler.domain.entities import Entity, stream_of
 from taskscheduler.streams.expectations import Expectations
 from taskscheduler.streams.observer import Observer
 from taskscheduler.streams.replica import Replica, Store

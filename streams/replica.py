@@ -15,8 +15,8 @@ import msgspec
 
 from taskscheduler.commands.ports import DecisionLog, Entry
 from taskscheduler.domain import events as ev
-from taskscheduler.domain.decision import FOLD_VERSION, AnyAccepted, Record, Verdict, accepted_as, fold, id_of, judge
-from taskscheduler.domain.entities import Entity, empty
+from taskscheduler.domain.decision import FOLD_VERSION, AnyAccepted, Record, Verdict, accepted_as, fold, judge
+from taskscheduler.domain.entities import Entity, empty, id_of
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.expectations import Expectations
 from taskscheduler.streams.observer import Observer

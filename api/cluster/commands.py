@@ -9,7 +9,8 @@ from pathlib import Path
 from taskscheduler.api.metrics import Metrics
 from taskscheduler.api.settings import Settings
 from taskscheduler.commands.handler import CommandHandler
-from taskscheduler.domain.decision import FOLD_VERSION, stream_of
+from taskscheduler.domain.decision import FOLD_VERSION
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.domain.messages import Policy
 from taskscheduler.domain.values import Instant, Millis
 from taskscheduler.streams.calendar_uses import CalendarUses

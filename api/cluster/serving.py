@@ -16,7 +16,7 @@ from taskscheduler.api.loops import Loops
 from taskscheduler.api.metrics import Metrics
 from taskscheduler.api.problems import FieldError, invalid
 from taskscheduler.api.settings import Settings
-from taskscheduler.domain.decision import stream_of
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.projections.ports import ViewsUnavailable
 from taskscheduler.projections.queries import Queries
 from taskscheduler.streams.cassandra.in_force import ViewsInForce

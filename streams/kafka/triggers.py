@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from taskscheduler.commands.handler import Ask, CommandHandler, Unavailable
 from taskscheduler.commands.ports import Folded, LogUnavailable
-from taskscheduler.domain.decision import id_of
+from taskscheduler.domain.entities import id_of
 from taskscheduler.domain.messages import Wake
 from taskscheduler.streams.kafka.client_options import KafkaSettings
 from taskscheduler.streams.kafka.feed import PACE

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Collection
 
-from taskscheduler.domain.decision import id_of
+from taskscheduler.domain.entities import id_of
 from taskscheduler.projections.projector import TABLES
 from taskscheduler.streams.replay.folding import Place, opened
 from taskscheduler.streams.replay.fresh import Fresh

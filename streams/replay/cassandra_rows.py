@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 from cassandra import InvalidRequest
 
-from taskscheduler.domain.decision import stream_of
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.projections.ports import ViewsUnavailable
 from taskscheduler.projections.tables import Table
 from taskscheduler.streams.cassandra.client_options import CassandraSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 
-from taskscheduler.domain.decision import id_of, stream_of
+from taskscheduler.domain.entities import id_of, stream_of
 from taskscheduler.streams.flink.digests import digests
 from taskscheduler.streams.kafka.client_options import KafkaSettings
 from taskscheduler.streams.kafka.refusals import KafkaRefused

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from taskscheduler.commands.ports import Entry
-from taskscheduler.domain.decision import id_of
+from taskscheduler.domain.entities import id_of
 from taskscheduler.streams.codec import decode_envelope
 from taskscheduler.streams.replay.fresh import Fresh
 from taskscheduler.streams.replay.kept import open_to_look

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from taskscheduler.commands.ports import Entry
-from taskscheduler.domain.decision import Verdict, accepted_as, fold, id_of
+from taskscheduler.domain.decision import Verdict, accepted_as, fold
 from taskscheduler.domain.definition import lane_of
-from taskscheduler.domain.entities import empty
+from taskscheduler.domain.entities import empty, id_of
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.projector import project

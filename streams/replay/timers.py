@@ -13,7 +13,8 @@ from typing import Protocol
 
 import msgspec
 
-from taskscheduler.domain.decision import Verdict, id_of, judge
+from taskscheduler.domain.decision import Verdict, judge
+from taskscheduler.domain.entities import id_of
 from taskscheduler.streams.codec import decode_envelope
 from taskscheduler.streams.replay.folding import Place, opened
 from taskscheduler.streams.replay.fresh import Timer

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from taskscheduler.domain.decision import id_of
+from taskscheduler.domain.entities import id_of
 from taskscheduler.streams.replay.between import between
 from taskscheduler.streams.replay.folding import Folded, Kind, Place, Stop, fold_share, log_of, touched
 from taskscheduler.streams.replay.fresh_rows import add_shared

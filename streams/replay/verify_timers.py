@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from taskscheduler.domain.decision import stream_of
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.streams.kafka.partitioning import partition_of
 from taskscheduler.streams.replay.folding import Place, log_of
 from taskscheduler.streams.replay.fresh import Timer

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import msgspec
 
 from taskscheduler.commands.ports import DecisionLog
-from taskscheduler.domain.decision import FOLD_VERSION, Verdict, accepted_as, fold, id_of
-from taskscheduler.domain.entities import Entity, empty
+from taskscheduler.domain.decision import FOLD_VERSION, Verdict, accepted_as, fold
+from taskscheduler.domain.entities import Entity, empty, id_of
 from taskscheduler.projections.projector import Projector
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Batch, Database

@@ -12,8 +12,9 @@ from taskscheduler.commands.handler import GATHER, VALID_FOR, Ask, CommandHandle
 from taskscheduler.domain import errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.decision import Record, Verdict, stream_of
+from taskscheduler.domain.decision import Record, Verdict
 from taskscheduler.domain.definition import Definition, DefinitionPatch, NoopTarget
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.domain.schedule import Every, OneTime, Schedule
 from taskscheduler.domain.state import Task, wakeup
 from taskscheduler.domain.values import HOUR, MINUTE, Instant

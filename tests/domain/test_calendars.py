@@ -12,9 +12,9 @@ from taskscheduler.domain import messages as msg
 from taskscheduler.domain.calendar import Calendar, calendar_id, decide
 from taskscheduler.domain.calendar_definition import CalendarDefinition, ResolvedDays
 from taskscheduler.domain.decided import Decided
-from taskscheduler.domain.decision import apply, id_of, stream_of
+from taskscheduler.domain.decision import apply
 from taskscheduler.domain.definition import DefinitionPatch
-from taskscheduler.domain.entities import empty, rules_of
+from taskscheduler.domain.entities import empty, id_of, rules_of, stream_of
 from taskscheduler.domain.errors import CalendarNotFound, KeyReused, RevisionMismatch, WrongState
 from taskscheduler.domain.excluded import ExceptCalendar, ExceptDays
 from taskscheduler.domain.schedule import Cron, Every, OneTime

@@ -13,8 +13,9 @@ from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.backfill import MAX_BACKFILL_RUNS
 from taskscheduler.domain.decide import decide
-from taskscheduler.domain.decision import Accepted, Record, apply, stream_of
+from taskscheduler.domain.decision import Accepted, Record, apply
 from taskscheduler.domain.definition import Definition, NoopTarget
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.evolve import evolve
 from taskscheduler.domain.schedule import OneTime

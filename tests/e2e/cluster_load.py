@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from taskscheduler.domain.decision import stream_of
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.domain.schedule import is_recurring
 from taskscheduler.streams.kafka.partitioning import partition_of
 from tests.e2e.load import Load

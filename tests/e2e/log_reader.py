@@ -13,7 +13,8 @@ import msgspec
 
 from taskscheduler.api.local_cluster.preparation import settings_of
 from taskscheduler.commands.ports import LogUnavailable
-from taskscheduler.domain.decision import Record, Verdict, fold, id_of
+from taskscheduler.domain.decision import Record, Verdict, fold
+from taskscheduler.domain.entities import id_of
 from taskscheduler.domain.events import tag_of
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant

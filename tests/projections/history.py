@@ -10,9 +10,9 @@ from taskscheduler.domain import messages as msg
 from taskscheduler.domain.calendar import calendar_id
 from taskscheduler.domain.calendar_definition import CalendarDefinition, ResolvedDays
 from taskscheduler.domain.decided import Decided
-from taskscheduler.domain.decision import AnyAccepted, Record, Verdict, accepted_as, fold, stream_of
+from taskscheduler.domain.decision import AnyAccepted, Record, Verdict, accepted_as, fold
 from taskscheduler.domain.definition import Definition, NoopTarget
-from taskscheduler.domain.entities import Entity, Other, empty, rules_of
+from taskscheduler.domain.entities import Entity, Other, empty, rules_of, stream_of
 from taskscheduler.domain.events import Error, Event
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Every, OneTime, Schedule

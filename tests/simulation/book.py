@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from taskscheduler.domain import events as ev
-from taskscheduler.domain.decision import Verdict, fold, id_of
+from taskscheduler.domain.decision import Verdict, fold
 from taskscheduler.domain.definition import NoopTarget
+from taskscheduler.domain.entities import id_of
 from taskscheduler.domain.state import Task, wakeup
 from taskscheduler.domain.values import MINUTE
 from taskscheduler.streams.claimable import BEHIND

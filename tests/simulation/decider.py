@@ -7,7 +7,8 @@ from itertools import count
 
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.decide import Decided, decide
-from taskscheduler.domain.decision import Record, fold, stream_of
+from taskscheduler.domain.decision import Record, fold
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.state import Task, wakeup
 from tests.simulation.audit import Audit

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from taskscheduler.domain.decision import Record, id_of
+from taskscheduler.domain.decision import Record
+from taskscheduler.domain.entities import id_of
 from taskscheduler.streams.codec import decode_record, encode_record
 
 

@@ -20,8 +20,9 @@ from taskscheduler.domain import errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.decide import decide
-from taskscheduler.domain.decision import Accepted, Record, Verdict, stream_of
+from taskscheduler.domain.decision import Accepted, Record, Verdict
 from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch, NoopTarget, QueueTarget
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.domain.ledger import Ledger
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.settle import SCHEDULER

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskscheduler.commands.ports import Entry
-from taskscheduler.domain.decision import Envelope, Record, Verdict, id_of
+from taskscheduler.domain.decision import Envelope, Record, Verdict
+from taskscheduler.domain.entities import id_of
 from taskscheduler.domain.events import TaskPaused
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import MINUTE, SECOND

@@ -13,7 +13,8 @@ from taskscheduler.domain import definition, retry, schedule
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import state as st
 from taskscheduler.domain.bounds import Bounds
-from taskscheduler.domain.decision import FOLD_VERSION, Envelope, Verdict, fold, id_of
+from taskscheduler.domain.decision import FOLD_VERSION, Envelope, Verdict, fold
+from taskscheduler.domain.entities import id_of
 from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.streams.codec import UnknownEvent, Unreadable, decode_envelope, decode_record, encode_record
 from tests.streams.golden_records import SAMPLES, record_of

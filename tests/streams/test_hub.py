@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from taskscheduler.domain.decision import Record, stream_of
+from taskscheduler.domain.decision import Record
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.domain.events import TaskResumed
 from taskscheduler.streams.hub import Hub, LiveEvent
 

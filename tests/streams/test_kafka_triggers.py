@@ -12,8 +12,8 @@ import pytest
 
 from taskscheduler.api.settings import Kafka
 from taskscheduler.commands.handler import Answer, Ask, Unavailable
-from taskscheduler.domain.decision import stream_of
 from taskscheduler.domain.definition import Definition, NoopTarget
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.domain.messages import Create
 from taskscheduler.domain.schedule import OneTime
 from tests.streams.kafka_kit import Instance, instances, now, put, raw_producer, settings_for

@@ -10,8 +10,9 @@ import pytest
 
 from taskscheduler.commands.handler import Ask, CommandHandler, Done
 from taskscheduler.commands.ports import Entry, LogUnavailable, Receipt
-from taskscheduler.domain.decision import Accepted, Record, Verdict, stream_of
+from taskscheduler.domain.decision import Accepted, Record, Verdict
 from taskscheduler.domain.definition import Definition, NoopTarget
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.domain.messages import Create, Pause
 from taskscheduler.domain.schedule import Every
 from taskscheduler.domain.state import Task

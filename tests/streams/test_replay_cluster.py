@@ -19,7 +19,7 @@ from taskscheduler.api.cli.main import run
 from taskscheduler.api.local_cluster.preparation import settings_of
 from taskscheduler.api.settings import Settings
 from taskscheduler.commands.ports import LogUnavailable
-from taskscheduler.domain.decision import id_of, stream_of
+from taskscheduler.domain.entities import id_of, stream_of
 from taskscheduler.streams.replay import importing
 from taskscheduler.streams.rocksdb.database import Database
 from tests.projections.history import EVERY_MINUTE, History

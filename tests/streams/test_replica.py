@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.decision import FOLD_VERSION, Accepted, Record, stream_of
+from taskscheduler.domain.decision import FOLD_VERSION, Accepted, Record
 from taskscheduler.domain.definition import Definition, QueueTarget
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.domain.events import TaskPaused
 from taskscheduler.domain.schedule import Every
 from taskscheduler.domain.values import HOUR, MINUTE

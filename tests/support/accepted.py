@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.decide import Decided, decide
-from taskscheduler.domain.decision import Accepted, Record, apply, stream_of
+from taskscheduler.domain.decision import Accepted, Record, apply
+from taskscheduler.domain.entities import stream_of
 from taskscheduler.domain.state import Task, wakeup
 from taskscheduler.streams.observer import Observer
 

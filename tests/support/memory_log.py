@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 
 from taskscheduler.commands.ports import Entry, LogUnavailable, Receipt
-from taskscheduler.domain.decision import Record, Verdict, fold, id_of, judge
-from taskscheduler.domain.entities import Entity, empty
+from taskscheduler.domain.decision import Record, Verdict, fold, judge
+from taskscheduler.domain.entities import Entity, empty, id_of
 from taskscheduler.streams.codec import decode_record, encode_record
 
 PARTITION = 0

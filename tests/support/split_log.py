@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from taskscheduler.commands.ports import Entry, LogUnavailable
-from taskscheduler.domain.decision import AnyAccepted, Verdict, accepted_as, fold, id_of
-from taskscheduler.domain.entities import Entity, empty
+from taskscheduler.domain.decision import AnyAccepted, Verdict, accepted_as, fold
+from taskscheduler.domain.entities import Entity, empty, id_of
 from taskscheduler.projections.memory import MemoryViews
 from taskscheduler.projections.projector import Projector
 from taskscheduler.streams.kafka.partitioning import partition_of
