@@ -155,6 +155,9 @@ class Metrics:
         if event.reason is not None:
             self._runs.counts[("failed",)] += 1
 
+    def _run_failed(self, event: events.RunFailed, change: Accepted) -> None:
+        self._runs.counts[("failed",)] += 1
+
     def _cancelled(self, event: events.RunCancelled, change: Accepted) -> None:
         self._runs.counts[_CANCELLED] += 1
         run = change.before.runs.get(event.run_id)
@@ -191,6 +194,7 @@ _COUNTED: dict[type, Callable[[Metrics, Any, Accepted], None]] = {
     events.AttemptClaimed: Metrics._claimed,
     events.AttemptSucceeded: Metrics._succeeded,
     events.AttemptFailed: Metrics._failed,
+    events.RunFailed: Metrics._run_failed,
     events.RunCancelled: Metrics._cancelled,
 }
 

@@ -11,7 +11,7 @@ import msgspec
 from taskscheduler.api.durations import format_duration, format_steps
 from taskscheduler.api.values import format_instant
 from taskscheduler.domain.definition import CatchUp, Definition, HttpTarget, NoopTarget, QueueTarget, Target
-from taskscheduler.domain.events import Pending
+from taskscheduler.domain.events import Error, Pending
 from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime, Exclusion
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import AnyOf, Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
@@ -104,6 +104,9 @@ def definition(of: Definition) -> dict[str, Any]:
         "priority": of.priority,
         "tags": of.tags,
         "pause_on_failure": of.pause_on_failure,
+        "queue_timeout": _length(of.queue_timeout),
+        "heartbeat_timeout": _length(of.heartbeat_timeout),
+        "deadline": _length(of.deadline),
     }
 
 
@@ -209,6 +212,7 @@ def _retry(retry: Retry) -> dict[str, Any]:
         "jitter": retry.jitter,
         "max_elapsed": _length(retry.max_elapsed),
         "give_up_on": retry.give_up_on,
+        "retry_on": retry.retry_on or None,
     }
 
 
@@ -243,7 +247,16 @@ def _run(view: RunView) -> dict[str, Any]:
         "backfill_id": view.backfill_id,
         "retry_at": _instant(view.retry_at),
         "finished_at": _instant(view.finished_at),
+        "deadline": _instant(view.deadline),
+        "error": _error_of(view),
     }
+
+
+def _error_of(view: RunView) -> Error | None:
+    """Why the run failed, or why it is tried again."""
+    if view.error is not None or view.status not in ("failed", "retrying"):
+        return view.error
+    return view.attempts[-1].error if view.attempts else None
 
 
 def _attempt(attempt: AttemptView) -> dict[str, Any]:
@@ -259,8 +272,7 @@ def _attempt(attempt: AttemptView) -> dict[str, Any]:
 
 def dead_letter(view: DeadLetterView) -> dict[str, Any]:
     """A run that failed for good, with what its task was then."""
-    error = next((attempt.error for attempt in reversed(view.run.attempts) if attempt.error is not None), None)
-    return {**run(view.run), "task_name": view.letter.task_name, "tags": view.letter.tags, "error": error}
+    return {**run(view.run), "task_name": view.letter.task_name, "tags": view.letter.tags}
 
 
 def claim(given: Given) -> dict[str, Any]:
@@ -274,6 +286,7 @@ def claim(given: Given) -> dict[str, Any]:
         "payload": _json(given.payload),
         "scheduled_for": format_instant(given.scheduled_for),
         "deadline": format_instant(given.deadline),
+        "heartbeat_timeout": _length(given.heartbeat),
         "lease_until": format_instant(given.lease_until),
     }
 
@@ -308,9 +321,11 @@ _NOT_SHOWN = {"type", "at", "token_hash", "request", "key", "fingerprint"}
 
 _INSTANTS = {
     "before",
+    "claim_by",
     "deadline",
     "effective_from",
     "expire_at",
+    "heard_until",
     "lease_until",
     "next",
     "next_fire",
@@ -329,7 +344,7 @@ def _value(name: str, value: Any) -> Any:
         return None
     if name in _INSTANTS:
         return format_instant(value)
-    if name in ("lease", "retry_after"):
+    if name in ("heartbeat", "lease", "retry_after"):
         return _duration(value)
     if name in ("result", "progress"):
         return _json(value)

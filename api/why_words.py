@@ -234,6 +234,8 @@ def summary(event: ev.Event) -> str:
         case ev.AttemptFailed(number=number, outcome=outcome, error=error, retry_at=retry_at, reason=reason):
             then = f"failed for good: {reason}" if retry_at is None else f"again at {format_instant(retry_at)}"
             return f"attempt {number} {outcome} ({error.type}), {then}"
+        case ev.RunFailed(reason=reason, error=error):
+            return f"the run failed for good: {reason} ({error.message})"
         case ev.RunCancelled(by=by):
             return f"the run was cancelled by {by}"
         case ev.ReportedLate(number=number, outcome=outcome):

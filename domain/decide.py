@@ -27,6 +27,9 @@ MAX_KEYS = 2_000
 
 ERROR_MESSAGE_LIMIT = 1_024
 
+BEATS_UNWRITTEN = 8
+"""Heartbeats that come within this part of the heartbeat timeout after one that is on the log are not written."""
+
 
 class _Reply:
     """What a command tells its caller beside the state."""
@@ -206,8 +209,13 @@ def _claim(draft: Draft, command: msg.Claim, reply: _Reply) -> None:
     if command.lane is not None and command.lane != lane_of(definition.target):
         raise errors.NotClaimable(f"the target of the task was changed: the run {command.run_id} waits elsewhere")
     deadline = draft.now + definition.timeout
+    if run.deadline is not None and run.deadline < deadline:
+        deadline = run.deadline
+    heartbeat = definition.heartbeat_timeout
+    if heartbeat is not None and heartbeat > command.lease:
+        heartbeat = None
     reply.run_id = run.id
-    reply.lease_until = min(draft.now + command.lease, deadline)
+    reply.lease_until = min(draft.now + (command.lease if heartbeat is None else heartbeat), deadline)
     draft.add(
         ev.AttemptClaimed(
             at=draft.now,
@@ -219,6 +227,7 @@ def _claim(draft: Draft, command: msg.Claim, reply: _Reply) -> None:
             lease_until=reply.lease_until,
             deadline=deadline,
             request=command.request,
+            heartbeat=heartbeat,
         )
     )
 
@@ -230,9 +239,11 @@ def _renew(draft: Draft, command: msg.Renew, reply: _Reply) -> None:
         return
     attempt = _held(draft.task, command.run_id, command.number, command.token_hash).attempts[-1]
     reply.lease_until = attempt.lease_until
-    # The log hears of a lease at most once per half of it, so that heartbeats cost nothing in between.
-    extended = min(draft.now + attempt.lease, attempt.deadline)
-    if extended > attempt.lease_until and attempt.lease_until - draft.now <= attempt.lease // 2:
+    # The log hears of a lease at most once per half of it, so that heartbeats cost nothing in between. What a task says
+    # about its heartbeats is meant more exactly.
+    extended = min(draft.now + attempt.hold, attempt.deadline)
+    written_at = attempt.lease // 2 if attempt.heartbeat is None else attempt.hold - attempt.hold // BEATS_UNWRITTEN
+    if extended > attempt.lease_until and attempt.lease_until - draft.now <= written_at:
         draft.add(
             ev.AttemptRenewed(
                 at=draft.now,
@@ -291,6 +302,9 @@ def _past_attempt(task: Task, run_id: str, number: int, token_hash: str) -> _Pas
     for attempt in run.attempts if run is not None else ():
         if attempt.number == number and attempt.token_hash == token_hash and attempt.outcome is not None:
             return _Past(attempt.outcome, attempt.late_report)
+    for ended in task.unheard:
+        if (ended.run_id, ended.number, ended.token_hash) == (run_id, number, token_hash):
+            return _Past(ended.outcome, False)
     return None if _released(task, run_id, number, token_hash) is None else _Past("cancelled", False)
 
 

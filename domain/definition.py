@@ -78,6 +78,12 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     tags: dict[str, str] = {}
     pause_on_failure: int | None = None
     """After so many runs in a row that failed for good the task pauses itself."""
+    queue_timeout: Millis | None = None
+    """How long a run may wait to be claimed, each time that it waits."""
+    heartbeat_timeout: Millis | None = None
+    """The longest time between two signs of life of an attempt's holder, where its lease is not shorter."""
+    deadline: Millis | None = None
+    """How long a run may take from when it was made to its end, whatever it is doing."""
 
 
 class DefinitionPatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -94,6 +100,9 @@ class DefinitionPatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True)
     priority: int | msgspec.UnsetType = msgspec.UNSET
     tags: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     pause_on_failure: int | msgspec.UnsetType | None = msgspec.UNSET
+    queue_timeout: Millis | msgspec.UnsetType | None = msgspec.UNSET
+    heartbeat_timeout: Millis | msgspec.UnsetType | None = msgspec.UNSET
+    deadline: Millis | msgspec.UnsetType | None = msgspec.UNSET
 
     def apply_to(self, definition: Definition) -> Definition:
         """The definition with every given field replaced."""

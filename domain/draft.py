@@ -56,6 +56,8 @@ class Draft:
         """Make a run; it can be claimed at once. One that stands for no fire time has no nominal time."""
         # Runs are kept by their ids: one of a backfill must not be too old to be kept when it is made.
         run_id = self.new_run_id(scheduled_for if backfill_id is None else self.now)
+        definition = self.task.definition
+        deadline = None if definition is None else definition.deadline
         self.add(
             ev.RunQueued(
                 at=self.now,
@@ -65,9 +67,17 @@ class Draft:
                 nominal_at=nominal_at,
                 retry_of=retry_of,
                 backfill_id=backfill_id,
+                claim_by=self.claim_by(),
+                deadline=None if deadline is None else self.now + deadline,
             )
         )
         return run_id
+
+    def claim_by(self) -> Instant | None:
+        """Until when a run that can be claimed from now on may wait."""
+        definition = self.task.definition
+        patience = None if definition is None else definition.queue_timeout
+        return None if patience is None else self.now + patience
 
 
 def resolved(draft: Draft, schedule: Schedule, now: Instant, created_at: Instant) -> Schedule:

@@ -148,7 +148,10 @@ class BackfillEnded(_Event, frozen=True, gc=False, tag="backfill.ended.v1"):
 
 
 class RunQueued(_Event, frozen=True, gc=False, tag="run.queued.v1"):
-    """`backfill_id` names the backfill that a run is part of: its nominal time is not one that the schedule owes."""
+    """`backfill_id` names the backfill that a run is part of: its nominal time is not one that the schedule owes.
+
+    It fails when it is not claimed by `claim_by`, or has not ended by `deadline`.
+    """
 
     run_id: str
     cause: RunCause
@@ -156,6 +159,8 @@ class RunQueued(_Event, frozen=True, gc=False, tag="run.queued.v1"):
     nominal_at: Instant | None = None
     retry_of: str | None = None
     backfill_id: str | None = None
+    claim_by: Instant | None = None
+    deadline: Instant | None = None
 
 
 class FiresSkipped(_Event, frozen=True, gc=False, tag="fires.skipped.v1"):
@@ -169,13 +174,17 @@ class FiresSkipped(_Event, frozen=True, gc=False, tag="fires.skipped.v1"):
 
 
 class RunRequeued(_Event, frozen=True, gc=False, tag="run.requeued.v1"):
-    """The delay before the next attempt is over."""
+    """The delay before the next attempt is over. The run fails when it is not claimed by `claim_by`."""
 
     run_id: str
+    claim_by: Instant | None = None
 
 
 class AttemptClaimed(_Event, frozen=True, gc=False, tag="attempt.claimed.v1"):
-    """`lease` is the length the holder asked for; it lost the attempt if nothing is heard by `lease_until`."""
+    """`lease` is the length the holder asked for; it lost the attempt if nothing is heard by `lease_until`.
+
+    `heartbeat` is the task's, where that is no longer than the lease: then the lease is as long as it.
+    """
 
     run_id: str
     number: int
@@ -185,6 +194,7 @@ class AttemptClaimed(_Event, frozen=True, gc=False, tag="attempt.claimed.v1"):
     lease_until: Instant
     deadline: Instant
     request: str | None = None
+    heartbeat: Millis | None = None
 
 
 class AttemptRenewed(_Event, frozen=True, gc=False, tag="attempt.renewed.v1"):
@@ -203,7 +213,10 @@ class AttemptSucceeded(_Event, frozen=True, gc=False, tag="attempt.succeeded.v1"
 
 
 class AttemptFailed(_Event, frozen=True, gc=False, tag="attempt.failed.v1"):
-    """Either `retry_at` is set (the run is retrying) or `reason` is (the run failed for good)."""
+    """Either `retry_at` is set (the run is retrying) or `reason` is (the run failed for good).
+
+    `heard_until` is set where the scheduler ended it: what its holder reports by then is kept as evidence.
+    """
 
     run_id: str
     number: int
@@ -211,6 +224,15 @@ class AttemptFailed(_Event, frozen=True, gc=False, tag="attempt.failed.v1"):
     error: Error
     retry_at: Instant | None = None
     reason: FailReason | None = None
+    heard_until: Instant | None = None
+
+
+class RunFailed(_Event, frozen=True, gc=False, tag="run.failed.v1"):
+    """The run failed for good while no attempt of it was active."""
+
+    run_id: str
+    reason: FailReason
+    error: Error
 
 
 class RunCancelled(_Event, frozen=True, gc=False, tag="run.cancelled.v1"):
@@ -294,6 +316,7 @@ Event: TypeAlias = (
     | AttemptRenewed
     | AttemptSucceeded
     | AttemptFailed
+    | RunFailed
     | RunCancelled
     | ReportedLate
     | KeyUsed

@@ -17,6 +17,7 @@ from taskscheduler.domain.state import (
     Released,
     Run,
     Task,
+    Unheard,
     UsedKey,
     run_due,
 )
@@ -26,6 +27,9 @@ T = TypeVar("T")
 
 KEY_LIFETIME = 2 * DAY
 """Idempotency-Keys are forgotten when another is used this long after; at least a day is promised."""
+
+MOST_UNHEARD = 50
+"""Attempts of a task that a timer ended and whose holders may still report."""
 
 
 def evolve(task: Task, event: ev.Event) -> Task:
@@ -111,13 +115,17 @@ def _queued(task: Task, e: ev.RunQueued) -> Task:
         status="queued",
         available_at=e.at,
         backfill_id=e.backfill_id,
+        claim_by=e.claim_by,
+        deadline=e.deadline,
     )
     counts = replace(task.counts, fired=task.counts.fired + 1)
     if e.backfill_id is not None:
         task = evolve_backfills.count(task, e.backfill_id, 1)
     elif e.nominal_at is not None and task.definition is not None and task.definition.schedule.max_runs is not None:
         task = replace(task, scheduled=task.scheduled + 1)
-    return replace(task, runs=_with(task.runs, run.id, run), counts=counts, last_run_id=run.id)
+    due = run_due(run)
+    dues = task.dues if due is None else _with(task.dues, run.id, due)
+    return replace(task, runs=_with(task.runs, run.id, run), dues=dues, counts=counts, last_run_id=run.id)
 
 
 def _skipped(task: Task, e: ev.FiresSkipped) -> Task:
@@ -144,7 +152,7 @@ def _requeued(task: Task, e: ev.RunRequeued) -> Task:
     run = task.runs.get(e.run_id)
     if run is None:
         return task
-    return _with_run(task, replace(run, status="queued", available_at=e.at, retry_at=None))
+    return _with_run(task, replace(run, status="queued", available_at=e.at, retry_at=None, claim_by=e.claim_by))
 
 
 def _claimed(task: Task, e: ev.AttemptClaimed) -> Task:
@@ -160,8 +168,10 @@ def _claimed(task: Task, e: ev.AttemptClaimed) -> Task:
         lease_until=e.lease_until,
         deadline=e.deadline,
         request=e.request,
+        heartbeat=e.heartbeat,
     )
-    return _with_run(task, replace(run, status="running", available_at=None, attempts=(*run.attempts, attempt)))
+    attempts = (*run.attempts, attempt)
+    return _with_run(task, replace(run, status="running", available_at=None, claim_by=None, attempts=attempts))
 
 
 def _renewed(task: Task, e: ev.AttemptRenewed) -> Task:
@@ -187,10 +197,31 @@ def _failed(task: Task, e: ev.AttemptFailed) -> Task:
     run = task.runs.get(e.run_id)
     if run is None:
         return task
+    if e.heard_until is not None and (last := run.active_attempt) is not None:
+        ended = Unheard(run.id, e.number, last.token_hash, e.outcome, e.heard_until)
+        task = replace(task, unheard=(*[one for one in task.unheard if one.until > e.at], ended)[-MOST_UNHEARD:])
     run = _end_attempt(run, e.at, e.outcome, e.error)
     if e.retry_at is not None:
         return _with_run(task, replace(run, status="retrying", retry_at=e.retry_at))
     run = replace(run, status="failed", reason=e.reason, finished_at=e.at)
+    task = _finish(task, run, replace(task.counts, failed=task.counts.failed + 1))
+    return replace(task, failures_in_row=task.failures_in_row + 1)
+
+
+def _run_failed(task: Task, e: ev.RunFailed) -> Task:
+    run = task.runs.get(e.run_id)
+    if run is None:
+        return task
+    run = replace(
+        _end_attempt(run, e.at, "failed", e.error),
+        status="failed",
+        reason=e.reason,
+        error=e.error,
+        available_at=None,
+        retry_at=None,
+        claim_by=None,
+        finished_at=e.at,
+    )
     task = _finish(task, run, replace(task.counts, failed=task.counts.failed + 1))
     return replace(task, failures_in_row=task.failures_in_row + 1)
 
@@ -206,12 +237,17 @@ def _run_cancelled(task: Task, e: ev.RunCancelled) -> Task:
         released = {run_id: held for run_id, held in released.items() if held.until > e.at}
         released[run.id] = Released(attempt.number, attempt.token_hash, attempt.lease_until)
         run = _end_attempt(run, e.at, "cancelled", None)
-    run = replace(run, status="cancelled", reason=e.by, retry_at=None, available_at=None, finished_at=e.at)
+    run = replace(
+        run, status="cancelled", reason=e.by, retry_at=None, available_at=None, claim_by=None, finished_at=e.at
+    )
     task = _finish(task, run, replace(task.counts, cancelled=task.counts.cancelled + 1))
     return replace(task, released=released)
 
 
 def _reported_late(task: Task, e: ev.ReportedLate) -> Task:
+    if task.unheard:
+        left = tuple([one for one in task.unheard if (one.run_id, one.number) != (e.run_id, e.number)])
+        task = replace(task, unheard=left)
     run = task.runs.get(e.run_id)
     if run is not None:
         return _with_run(task, _mark_late(run, e.number))
@@ -315,6 +351,7 @@ _APPLY: dict[type, Callable[[Task, Any], Task]] = {
     ev.AttemptRenewed: _renewed,
     ev.AttemptSucceeded: _succeeded,
     ev.AttemptFailed: _failed,
+    ev.RunFailed: _run_failed,
     ev.RunCancelled: _run_cancelled,
     ev.ReportedLate: _reported_late,
     ev.KeyUsed: _key_used,

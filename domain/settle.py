@@ -11,7 +11,7 @@ from taskscheduler.domain.draft import Draft, ended
 from taskscheduler.domain.fires import catch_up, settle_fires
 from taskscheduler.domain.ids import instant_of
 from taskscheduler.domain.retry import GiveUp, after_failure
-from taskscheduler.domain.state import Run
+from taskscheduler.domain.state import Attempt, Run
 from taskscheduler.domain.switch import switch
 from taskscheduler.domain.values import DAY, Instant, Millis
 
@@ -20,7 +20,17 @@ SCHEDULER = "scheduler"
 
 LONGEST_NOTE = 1_000
 
+HEARD_FOR = DAY
+"""So long what the holder of an attempt reports that the scheduler ended is kept."""
+
 _LOST = ev.Error(type="Lost", message="the holder of the attempt was not heard from within its lease")
+_GONE = ev.Error(type="Lost", message="the holder of the attempt is gone")
+_SILENT = ev.Error(
+    type="HeartbeatTimeout", message="the holder of the attempt was not heard from within its heartbeat timeout"
+)
+_TIMED_OUT = ev.Error(type="TimedOut", message="the attempt did not end within its timeout")
+_PAST_DEADLINE = ev.Error(type="DeadlineExceeded", message="the run did not end within its deadline")
+_UNCLAIMED = ev.Error(type="QueueTimeout", message="the run was not claimed within its queue timeout")
 
 
 def settle(draft: Draft) -> None:
@@ -63,16 +73,19 @@ def fail_attempt(
     """End the run's active attempt and decide what follows by the retry policy in force."""
     definition = draft.task.definition
     assert definition is not None and run.attempts
-    following = after_failure(
-        definition.retry,
-        len(run.attempts),
-        first_started=run.attempts[0].started_at,
-        now=draft.now,
-        error_type=error.type,
-        retryable=retryable,
-        retry_after=retry_after,
-        chance=draft.chance(),
-    )
+    following: Instant | GiveUp = GiveUp("deadline")
+    if run.deadline is None or run.deadline > draft.now:
+        following = after_failure(
+            definition.retry,
+            len(run.attempts),
+            first_started=run.attempts[0].started_at,
+            now=draft.now,
+            error_type=error.type,
+            retryable=retryable,
+            retry_after=retry_after,
+            chance=draft.chance(),
+            deadline=run.deadline,
+        )
     draft.add(
         ev.AttemptFailed(
             at=draft.now,
@@ -82,22 +95,29 @@ def fail_attempt(
             error=error,
             retry_at=None if isinstance(following, GiveUp) else following,
             reason=following.reason if isinstance(following, GiveUp) else None,
+            heard_until=None if outcome == "failed" else draft.now + HEARD_FOR,
         )
     )
     requeue(draft, run.id)
     _pause_on_failure(draft, error)
 
 
+def _fail_run(draft: Draft, run: Run, reason: ev.FailReason, error: ev.Error) -> None:
+    """End a run of which no attempt is active."""
+    draft.add(ev.RunFailed(at=draft.now, run_id=run.id, reason=reason, error=error))
+    _pause_on_failure(draft, error)
+
+
 def lose(draft: Draft, run: Run) -> None:
     """The holder of the run's active attempt is gone."""
-    fail_attempt(draft, run, "lost", _LOST)
+    fail_attempt(draft, run, "lost", _GONE)
 
 
 def requeue(draft: Draft, run_id: str) -> None:
     """Make a retrying run claimable when its delay is over."""
     run = draft.task.runs.get(run_id)
     if run is not None and run.retry_at is not None and run.retry_at <= draft.now:
-        draft.add(ev.RunRequeued(at=draft.now, run_id=run_id))
+        draft.add(ev.RunRequeued(at=draft.now, run_id=run_id, claim_by=draft.claim_by()))
 
 
 def _pause_on_failure(draft: Draft, error: ev.Error) -> None:
@@ -114,14 +134,26 @@ def _settle_runs(draft: Draft) -> None:
     now = draft.now
     for run_id in sorted(run_id for run_id, due in draft.task.dues.items() if due <= now):
         run = draft.task.runs[run_id]
-        attempt = run.active_attempt
-        if attempt is None:
-            requeue(draft, run_id)
-        elif attempt.deadline <= attempt.lease_until and attempt.deadline <= now:
-            error = ev.Error(type="TimedOut", message="the attempt did not end within its timeout")
-            fail_attempt(draft, run, "timed_out", error)
+        if run.active_attempt is not None:
+            _settle_attempt(draft, run, run.active_attempt)
+        elif run.deadline is not None and run.deadline <= now:
+            _fail_run(draft, run, "deadline", _PAST_DEADLINE)
+        elif run.status == "queued":
+            _fail_run(draft, run, "queue_timeout", _UNCLAIMED)
         else:
-            lose(draft, run)
+            requeue(draft, run_id)
+
+
+def _settle_attempt(draft: Draft, run: Run, attempt: Attempt) -> None:
+    """End the active attempt by what came first: its timeout or the run's deadline, or else the end of its lease."""
+    if attempt.lease_until < attempt.deadline and attempt.heartbeat is None:
+        fail_attempt(draft, run, "lost", _LOST)
+    elif attempt.lease_until < attempt.deadline:
+        fail_attempt(draft, run, "timed_out", _SILENT)
+    elif run.deadline is not None and run.deadline <= attempt.deadline:
+        fail_attempt(draft, run, "timed_out", _PAST_DEADLINE)
+    else:
+        fail_attempt(draft, run, "timed_out", _TIMED_OUT)
 
 
 def _expire(draft: Draft, due: Instant) -> None:

@@ -45,10 +45,19 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     outcome: Literal["succeeded", "failed", "timed_out", "lost", "cancelled"] | None = None
     error: Error | None = None
     late_report: bool = False
+    heartbeat: Millis | None = None
+
+    @property
+    def hold(self) -> Millis:
+        """How long a sign of life keeps it."""
+        return self.lease if self.heartbeat is None else self.heartbeat
 
 
 class Run(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One firing. `available_at` says since when it can be claimed; `retry_at` when it becomes so again."""
+    """One firing. `available_at` says since when it can be claimed; `retry_at` when it becomes so again.
+
+    It fails when it still waits at `claim_by` or is active at `deadline`. `error` is that of no attempt.
+    """
 
     id: str
     cause: RunCause
@@ -64,6 +73,9 @@ class Run(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     nominal_until: Instant | None = None
     count: int = 1
     backfill_id: str | None = None
+    claim_by: Instant | None = None
+    deadline: Instant | None = None
+    error: Error | None = None
 
     @property
     def active_attempt(self) -> Attempt | None:
@@ -129,6 +141,16 @@ class Released(msgspec.Struct, frozen=True, gc=False):
     until: Instant
 
 
+class Unheard(msgspec.Struct, frozen=True, gc=False):
+    """An attempt that the scheduler ended and whose holder has not reported since; it may until `until`."""
+
+    run_id: str
+    number: int
+    token_hash: str
+    outcome: str
+    until: Instant
+
+
 class UsedKey(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A write made under an Idempotency-Key (both values are hashes)."""
 
@@ -147,7 +169,8 @@ class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `scheduled` counts runs for nominal times where the schedule bounds their number, since it was last changed.
     `failures_in_row` counts runs that failed for good since the last that succeeded, or since the task was resumed.
     `last_finished` is the run that ended last and `last_skipped` the last row of skipped fire times. `released` holds
-    cancelled attempts by run. `version` counts accepted decisions and survives a purge.
+    cancelled attempts by run, `unheard` the last of those that a timer ended. `version` counts accepted decisions and
+    survives a purge.
     """
 
     id: str
@@ -175,6 +198,7 @@ class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     expire_at: Instant | None = None
     backfills: dict[str, Backfill] = {}
     released: dict[str, Released] = {}
+    unheard: tuple[Unheard, ...] = ()
     runs: dict[str, Run] = {}
     dues: dict[str, Instant] = {}
     keys: dict[str, UsedKey] = {}
@@ -258,7 +282,7 @@ def as_made(task: Task) -> Task:
 def wakeup(task: Task) -> Instant | None:
     """The one moment at which the stream next needs attention, or None.
 
-    It is the earliest of: fire, change of schedule, retry, deadline, lease, retention.
+    It is the earliest of: fire, change of schedule, retry, timeout, deadline, lease, retention.
     """
     earliest = task.expire_at
     if task.next_fire is not None and task.pause is None and (earliest is None or task.next_fire < earliest):
@@ -273,11 +297,12 @@ def wakeup(task: Task) -> Instant | None:
 
 
 def run_due(run: Run) -> Instant | None:
-    """When the run itself needs attention: the end of its retry delay, lease or deadline."""
+    """When the run itself needs attention: the end of its retry delay, lease, timeout or deadline."""
     if run.status == "running":
         attempt = run.attempts[-1]
         return min(attempt.lease_until, attempt.deadline)
-    return run.retry_at
+    due, deadline = run.retry_at if run.status == "retrying" else run.claim_by, run.deadline
+    return due if deadline is None or (due is not None and due < deadline) else deadline
 
 
 def with_runs(task: Task, runs: dict[str, Run], keys: dict[str, UsedKey]) -> Task:

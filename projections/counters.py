@@ -31,7 +31,7 @@ COUNTERS = Table(
 BY_STATUS = "status"
 TOTALS = "totals"
 
-_ENDS_RUNS = frozenset((ev.AttemptSucceeded, ev.AttemptFailed, ev.RunCancelled, ev.FiresSkipped))
+_ENDS_RUNS = frozenset((ev.AttemptSucceeded, ev.AttemptFailed, ev.RunFailed, ev.RunCancelled, ev.FiresSkipped))
 
 
 def day_scope(instant: Instant) -> str:
@@ -66,6 +66,8 @@ def _outcome(event: ev.Event) -> str | None:
             return "succeeded"
         case ev.AttemptFailed(reason=reason):
             return None if reason is None else f"failed:{reason}"
+        case ev.RunFailed(reason=reason):
+            return f"failed:{reason}"
         case ev.RunCancelled():
             return "cancelled"
         case ev.FiresSkipped(reason=reason):

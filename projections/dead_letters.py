@@ -78,6 +78,8 @@ def project(accepted: Accepted) -> Sequence[Change]:
         if isinstance(event, ev.AttemptFailed):
             if event.reason is not None:
                 changes += _dead(accepted, event, event.reason)
+        elif isinstance(event, ev.RunFailed):
+            changes += _dead(accepted, event, event.reason)
         elif isinstance(event, ev.RunsExpired):
             changes.append(DeleteRange(DEAD_LETTERS_OF_TASK, (after.id,), (run_id_floor(event.before),)))
         elif isinstance(event, (ev.TaskDeleted, ev.TaskPurged)):
@@ -85,7 +87,7 @@ def project(accepted: Accepted) -> Sequence[Change]:
     return changes
 
 
-def _dead(accepted: Accepted, event: ev.AttemptFailed, reason: str) -> tuple[Change, ...]:
+def _dead(accepted: Accepted, event: ev.AttemptFailed | ev.RunFailed, reason: str) -> tuple[Change, ...]:
     definition = accepted.after.definition or accepted.before.definition
     month = month_of(event.at)
     row = DeadLetter(

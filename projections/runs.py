@@ -29,7 +29,10 @@ class AttemptView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class RunView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A run, or `count` skipped fire times from `nominal_at` to `nominal_until`. `result` is JSON text."""
+    """A run, or `count` skipped fire times from `nominal_at` to `nominal_until`. `result` is JSON text.
+
+    `error` says why it failed where that is the error of no attempt.
+    """
 
     task_id: str
     id: str
@@ -47,6 +50,8 @@ class RunView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     count: int = 1
     result: Json | None = None
     backfill_id: str | None = None
+    deadline: Instant | None = None
+    error: ev.Error | None = None
 
 
 _OF_A_RUN = (
@@ -54,6 +59,7 @@ _OF_A_RUN = (
     ev.AttemptClaimed,
     ev.AttemptSucceeded,
     ev.AttemptFailed,
+    ev.RunFailed,
     ev.RunRequeued,
     ev.RunCancelled,
 )
@@ -90,6 +96,8 @@ def run_view(task_id: str, run: Run, result: Json | None = None) -> RunView:
         run.count,
         result,
         run.backfill_id,
+        run.deadline,
+        run.error,
     )
 
 

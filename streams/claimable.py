@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from taskscheduler.domain.decision import Accepted, AnyAccepted, of_tasks
 from taskscheduler.domain.definition import Definition, Lane, lane_of
-from taskscheduler.domain.events import AttemptClaimed, RunCancelled, RunQueued, RunRequeued, TaskUpdated
+from taskscheduler.domain.events import AttemptClaimed, RunCancelled, RunFailed, RunQueued, RunRequeued, TaskUpdated
 from taskscheduler.domain.state import Run
 from taskscheduler.domain.values import DAY, MINUTE
 from taskscheduler.streams.window import Window
@@ -144,7 +144,7 @@ class Claimables:
         return window
 
 
-_MOVES = (RunQueued, RunRequeued, AttemptClaimed, RunCancelled)
+_MOVES = (RunQueued, RunRequeued, AttemptClaimed, RunFailed, RunCancelled)
 
 
 def _touched(change: Accepted) -> Iterable[str]:

@@ -33,6 +33,7 @@ _OF_A_RUN = (
     ev.AttemptRenewed,
     ev.AttemptSucceeded,
     ev.AttemptFailed,
+    ev.RunFailed,
     ev.ReportedLate,
     ev.RunCancelled,
 )

@@ -163,6 +163,11 @@ class TaskOptions(ScheduleOptions):
     tag: Annotated[list[str] | None, Parameter(negative="", help="A tag, key=value; repeatable.")] = None
     priority: Annotated[int | None, Parameter(help="1 (first) to 9, default 5.")] = None
     timeout: Annotated[str | None, Parameter(help="How long an attempt may take, from its claim to its end.")] = None
+    queue_timeout: Annotated[str | None, Parameter(help="How long a run may wait to be claimed.")] = None
+    heartbeat_timeout: Annotated[
+        str | None, Parameter(help="The longest time between two heartbeats of who runs it.")
+    ] = None
+    deadline: Annotated[str | None, Parameter(help="How long a run may take in all, retries included.")] = None
     retry: Annotated[str | None, Parameter(help="The retry policy: JSON or @file.")] = None
     max_attempts: Annotated[int | None, Parameter(help="How often a run is tried, the first time included.")] = None
     overlap: Annotated[
@@ -189,8 +194,9 @@ class TaskOptions(ScheduleOptions):
             found["tags"] = pairs(self.tag)
         if self.priority is not None:
             found["priority"] = self.priority
-        if self.timeout is not None:
-            found["timeout"] = self.timeout
+        for name in ("timeout", "queue_timeout", "heartbeat_timeout", "deadline"):
+            if (value := getattr(self, name)) is not None:
+                found[name] = value
         if (retry := self._retry()) is not None:
             found["retry"] = retry
         if self.overlap is not None:

@@ -28,6 +28,9 @@ TASK: Columns = {
     "tags": lambda task: task.tags,
     "priority": lambda task: task.priority,
     "timeout": lambda task: task.timeout,
+    "queue timeout": lambda task: task.queue_timeout,
+    "heartbeat timeout": lambda task: task.heartbeat_timeout,
+    "deadline": lambda task: task.deadline,
     "created": lambda task: task.created_at,
     "updated": lambda task: task.updated_at,
     "revision": lambda task: task.revision,
@@ -107,6 +110,6 @@ def last_run_text(run: Any) -> str:
 
 
 def last_error(run: Any) -> str:
-    """The error of the last attempt, if it had one."""
-    error = run.attempts[-1].error if run.attempts else None
+    """Why it failed, or the error of the last attempt, if it had one."""
+    error = run.error or (run.attempts[-1].error if run.attempts else None)
     return "" if error is None else f"{error.type}: {error.message}"

@@ -37,6 +37,8 @@ class Execution:
         self.claim = claim
         self.job = Job(claim, self._progressed)
         self.lost = False
+        if claim.heartbeat_timeout is not None:
+            lease = min(lease, claim.heartbeat_timeout.total_seconds())
         self.lost_at = clock.now() + lease
         self._handler = handler
         self._lease = lease

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     payload: Any = None
     scheduled_for: datetime | None = None
     deadline: datetime | None = None
+    heartbeat_timeout: timedelta | None = None
 
 
 class Flag(threading.Event):

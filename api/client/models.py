@@ -26,6 +26,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     timeout: timedelta | str | float | UnsetType = UNSET
     queue_timeout: timedelta | str | float | UnsetType = UNSET
     heartbeat_timeout: timedelta | str | float | UnsetType = UNSET
+    deadline: timedelta | str | float | UnsetType = UNSET
     overlap: str | UnsetType = UNSET
     catch_up: dict[str, Any] | UnsetType = UNSET
     priority: int | UnsetType = UNSET
@@ -71,6 +72,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...] = ()
     lateness_ms: int | None = None
     result: Any = None
+    deadline: datetime | None = None
+    error: AttemptError | None = None
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,9 +84,10 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     initial: timedelta | None = None
     multiplier: float = 2
     max: timedelta | None = None
-    jitter: float = 0
+    jitter: float | str = 0
     max_elapsed: timedelta | None = None
     give_up_on: tuple[Any, ...] = ()
+    retry_on: tuple[str, ...] | None = None
 
 
 class CatchUp(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +161,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     queue_timeout: timedelta | None = None
     heartbeat_timeout: timedelta | None = None
+    deadline: timedelta | None = None
     overlap: str = "skip"
     catch_up: CatchUp = CatchUp()
     priority: int = 5
@@ -220,7 +225,6 @@ class DeadLetter(Run, frozen=True, kw_only=True):
 
     task_name: str | None = None
     tags: dict[str, str] = {}
-    error: AttemptError | None = None
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

@@ -113,10 +113,10 @@ def _entry(line: int, name: str, document: dict[str, Any], options: Options) -> 
     retry = _retry(job, notes)
     timeout = options.timeout
     if (longest := job.take("activeDeadlineSeconds", int)) is not None:
-        timeout = retry["max_elapsed"] = f"{longest}s"
+        timeout = f"{longest}s"
         notes.append(
-            "activeDeadlineSeconds bounds all attempts together there; here it bounds each (timeout), "
-            "and no attempt starts later (retry.max_elapsed)"
+            "activeDeadlineSeconds counts from the start of the Job there; here from when the run is made (deadline), "
+            "so its wait for a worker is part of it"
         )
     payload = {"cronjob": name, **_container(pod, notes)}
     # What becomes of the log of old jobs is the server's own business, and history is kept anyway.
@@ -135,6 +135,7 @@ def _entry(line: int, name: str, document: dict[str, Any], options: Options) -> 
         "payload": payload,
         "retry": retry,
         "timeout": timeout,
+        **({} if longest is None else {"deadline": timeout}),
         "overlap": _OVERLAP[policy],
         "catch_up": {"policy": "latest", "window": format_duration(window)},
         "tags": {"imported_from": "kubernetes"},

@@ -21,7 +21,10 @@ _Policy = Literal["all", "latest", "none"]
 BACKOFFS: tuple[_Backoff, ...] = ("exponential", "linear", "fixed")
 POLICIES: tuple[_Policy, ...] = ("all", "latest", "none")
 
-_RETRY = Retry()
+JITTERS: tuple[Literal["full", "equal"], ...] = ("full", "equal")
+
+_PLAIN_JITTER = 0.1
+_RETRY = Retry(jitter=_PLAIN_JITTER)
 _CATCH_UP = CatchUp()
 
 
@@ -35,12 +38,31 @@ def read_retry(fields: Fields | None) -> Retry:
         initial=fields.duration("initial", 0, LARGEST_DELAY, _RETRY.initial),
         multiplier=fields.number("multiplier", 1, LARGEST_MULTIPLIER, _RETRY.multiplier),
         max=fields.duration("max", 0, LARGEST_DELAY, _RETRY.max),
-        jitter=fields.number("jitter", 0, 1, _RETRY.jitter),
+        jitter=_jitter(fields),
         max_elapsed=fields.duration("max_elapsed", 0, LONGEST, None),
         give_up_on=fields.each("give_up_on", MOST_ERROR_TYPES, _error_type),
+        retry_on=_retry_on(fields),
     )
+    if both := [kind for kind in retry.retry_on if kind in retry.give_up_on]:
+        fields.error("retry_on", f"and give_up_on both name {', '.join(both)}: leave it out of one of them")
     fields.end()
     return retry
+
+
+def _jitter(fields: Fields) -> float | Literal["full", "equal"]:
+    value = fields.raw("jitter")
+    if not isinstance(value, str):
+        return fields.number("jitter", 0, 1, _PLAIN_JITTER)
+    if (kind := next((kind for kind in JITTERS if kind == value), None)) is None:
+        fields.error("jitter", "must be full, equal or a number from 0 to 1")
+    fields.take("jitter")
+    return kind or _PLAIN_JITTER
+
+
+def _retry_on(fields: Fields) -> tuple[str, ...]:
+    if fields.raw("retry_on") == []:
+        fields.error("retry_on", "must name at least one type; `max_attempts` 1 retries none")
+    return fields.each("retry_on", MOST_ERROR_TYPES, _error_type)
 
 
 def _error_type(value: object) -> str:
@@ -72,11 +94,10 @@ RETRY_SCHEMA: Schema = request(
         "multiplier": {"type": "number", "minimum": 1, "maximum": LARGEST_MULTIPLIER, "default": _RETRY.multiplier},
         "max": {**DURATION, "default": format_duration(_RETRY.max), "description": "No delay is longer."},
         "jitter": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
+            "anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, words(*JITTERS)],
             "default": _RETRY.jitter,
-            "description": "Share of the delay by which it varies, either way.",
+            "description": "Share of the delay by which it varies, either way; `full`: anything up to the delay; "
+            "`equal`: half of it, and anything up to the other half.",
         },
         "max_elapsed": {**DURATION, "description": "From the first start to the start of the last attempt."},
         "give_up_on": array(
@@ -85,6 +106,12 @@ RETRY_SCHEMA: Schema = request(
             description="Error types that are not retried.",
             examples=[["http_404"]],
         ),
+        "retry_on": {
+            **array(text(1, LONGEST_ERROR_TYPE), MOST_ERROR_TYPES, examples=[["http_503", "Lost"]]),
+            "minItems": 1,
+            "description": "Only these error types are retried; all by default. It goes for `TimedOut`, "
+            "`HeartbeatTimeout` and `Lost` too.",
+        },
     },
     description="When a failed attempt is tried again. Delays are at most 366 days.",
     examples=[{"max_attempts": 5, "backoff": "exponential", "initial": "1s", "max": "10m"}],

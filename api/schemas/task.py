@@ -31,7 +31,7 @@ from taskscheduler.api.schemas.target import Forbidden, read_target
 from taskscheduler.domain.definition import PAYLOAD_LIMIT, CatchUp, Definition, DefinitionPatch, Overlap
 from taskscheduler.domain.events import Missed
 from taskscheduler.domain.messages import Update
-from taskscheduler.domain.values import MINUTE, Instant
+from taskscheduler.domain.values import MINUTE, SECOND, Instant, Millis
 
 TIMEOUT = 5 * MINUTE
 PRIORITY = 5
@@ -42,7 +42,9 @@ LONGEST_TAG = 100
 LONGEST_NOTE = 1_000
 MOST_FAILURES = 1_000
 
-_NOT_YET = ("queue_timeout", "heartbeat_timeout")
+TIMEOUTS: dict[str, Millis] = {"queue_timeout": 1, "heartbeat_timeout": SECOND, "deadline": 1}
+"""Those that a task may do without, and how short each may be."""
+
 OVERLAPS: tuple[Overlap, ...] = get_args(Overlap)
 
 
@@ -73,10 +75,12 @@ def read_new_task(fields: Fields, now: Instant, forbidden: Forbidden, *, in_batc
             priority=fields.integer("priority", 1, 9, PRIORITY),
             tags=_tags(fields, {}),
             pause_on_failure=fields.optional_integer("pause_on_failure", 1, MOST_FAILURES),
+            queue_timeout=fields.duration("queue_timeout", TIMEOUTS["queue_timeout"], LONGEST, None),
+            heartbeat_timeout=fields.duration("heartbeat_timeout", TIMEOUTS["heartbeat_timeout"], LONGEST, None),
+            deadline=fields.duration("deadline", TIMEOUTS["deadline"], LONGEST, None),
         ),
         fields.take("idempotency_key") if in_batch else None,
     )
-    fields.not_yet(*_NOT_YET)
     fields.end()
     return task
 
@@ -133,7 +137,9 @@ def _read_patch(fields: Fields, now: Instant, forbidden: Forbidden, base: Defini
         given["tags"] = _tags(fields, tags)
     if "pause_on_failure" in fields:
         given["pause_on_failure"] = fields.optional_integer("pause_on_failure", 1, MOST_FAILURES)
-    fields.not_yet(*_NOT_YET)
+    for name, shortest in TIMEOUTS.items():
+        if name in fields:
+            given[name] = fields.duration(name, shortest, LONGEST, None)
     fields.end()
     return DefinitionPatch(**given)
 
@@ -182,6 +188,19 @@ _OPTIONAL: dict[str, Schema] = {
     "pause_on_failure": whole(
         1, MOST_FAILURES, description="After so many runs in a row that failed for good the task pauses itself."
     ),
+    "queue_timeout": {
+        **DURATION,
+        "description": "How long a run may wait to be claimed, counted anew for each retry; then it fails for good.",
+    },
+    "heartbeat_timeout": {
+        **DURATION,
+        "description": "An attempt ends when its holder is not heard from for so long, or for its lease where that is "
+        "shorter; at least 1 s. It is retried like any other.",
+    },
+    "deadline": {
+        **DURATION,
+        "description": "From when a run was made to its end, retries included; then what runs is ended too.",
+    },
 }
 _EFFECTIVE_FROM: Schema = {
     **INSTANT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from taskscheduler.api.schemas.local_forms import DAY_RULES, FOLDS, GAPS
+from taskscheduler.api.schemas.policies import JITTERS
 from taskscheduler.api.schemas.query import RUN_STATUSES, TASK_STATUSES
 from taskscheduler.api.schemas.shapes import (
     ANY,
@@ -57,6 +58,11 @@ _RUN: dict[str, Schema] = {
     "backfill_id": {**nullable(ID), "description": "The backfill that it is part of."},
     "retry_at": {**nullable(INSTANT), "description": "When the next attempt may start."},
     "finished_at": nullable(INSTANT),
+    "deadline": {**nullable(INSTANT), "description": "It has failed if it has not ended by then."},
+    "error": {
+        "anyOf": [ref("Error"), {"type": "null"}],
+        "description": "Why it failed, or why it is tried again.",
+    },
 }
 _RESULT: dict[str, Schema] = {"result": {**ANY, "description": "What the target returned, at most 64 KiB."}}
 _DST = response({}, {"gap": words(*GAPS), "fold": words(*FOLDS)})
@@ -131,6 +137,9 @@ _TASK: dict[str, Schema] = {
     "priority": whole(1, 9),
     "tags": _TEXTS,
     "pause_on_failure": {"type": ["integer", "null"], "minimum": 1},
+    "queue_timeout": nullable(DURATION_OUT),
+    "heartbeat_timeout": nullable(DURATION_OUT),
+    "deadline": nullable(DURATION_OUT),
     "status": words(*TASK_STATUSES),
     "revision": {**whole(1, 2**62), "description": "Counts the changes of the definition."},
     "version": {**whole(1, 2**62), "description": "Counts all decisions."},
@@ -177,9 +186,10 @@ COMPONENTS: dict[str, Schema] = {
             "initial": DURATION_OUT,
             "multiplier": {"type": "number"},
             "max": DURATION_OUT,
-            "jitter": {"type": "number"},
+            "jitter": {"anyOf": [{"type": "number"}, words(*JITTERS)]},
             "max_elapsed": nullable(DURATION_OUT),
             "give_up_on": array(TEXT),
+            "retry_on": {"anyOf": [array(TEXT), {"type": "null"}], "description": "null: all of them."},
         }
     ),
     "CatchUp": response({"policy": words("all", "latest", "none"), "window": DURATION_OUT, "limit": COUNT}),
@@ -236,7 +246,7 @@ COMPONENTS: dict[str, Schema] = {
         {"task_id": ID, **_EVENT, "gap": {"type": "boolean", "description": "Events before it were missed."}}
     ),
     "DeadLetter": response(
-        {**_RUN, **_RESULT, "task_name": TEXT, "tags": _TEXTS, "error": {"anyOf": [ref("Error"), {"type": "null"}]}},
+        {**_RUN, **_RESULT, "task_name": TEXT, "tags": _TEXTS},
         description="A run that failed for good, with the name and tags that its task had then.",
     ),
     "DeadLetterPage": _page("DeadLetter"),
@@ -267,8 +277,12 @@ COMPONENTS: dict[str, Schema] = {
             "kind": ID,
             "payload": _PAYLOAD,
             "scheduled_for": INSTANT,
-            "deadline": {**INSTANT, "description": "The attempt times out then."},
-            "lease_until": {**INSTANT, "description": "The attempt is lost when nothing is heard by then."},
+            "deadline": {**INSTANT, "description": "The attempt ends then: by its timeout, or the run's deadline."},
+            "heartbeat_timeout": {
+                **nullable(DURATION_OUT),
+                "description": "Where it is no longer than the lease: the attempt ends when nothing is heard so long.",
+            },
+            "lease_until": {**INSTANT, "description": "The attempt ends when nothing is heard by then."},
         }
     ),
     "Beat": response(

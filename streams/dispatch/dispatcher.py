@@ -44,6 +44,8 @@ class Attempted(msgspec.Struct, frozen=True, gc=False):
     token_hash: str
     lease_until: Instant
     deadline: Instant
+    hold: Millis = LEASE
+    """How long a sign of life keeps it."""
 
     @property
     def number(self) -> int:
@@ -130,7 +132,7 @@ class Dispatcher:
         if run is None or task.definition is None:
             return
         held = run.attempts[-1]
-        attempt = Attempted(task.id, run, task.definition, held.token_hash, held.lease_until, held.deadline)
+        attempt = Attempted(task.id, run, task.definition, held.token_hash, held.lease_until, held.deadline, held.hold)
         call = asyncio.create_task(self._attempt(attempt))
         self._calls[call] = None
         call.add_done_callback(self._ended)
@@ -153,7 +155,7 @@ class Dispatcher:
         call = asyncio.ensure_future(self._target.call(attempt))
         try:
             while True:
-                done, _ = await asyncio.wait({call}, timeout=LEASE / 3 / 1000)
+                done, _ = await asyncio.wait({call}, timeout=attempt.hold / 3 / 1000)
                 if done:
                     return call.result()
                 renew = Renew(attempt.run.id, attempt.number, attempt.token_hash)

@@ -35,6 +35,7 @@ class Given(msgspec.Struct, frozen=True, gc=False):
     scheduled_for: Instant
     deadline: Instant
     lease_until: Instant
+    heartbeat: Millis | None = None
 
 
 class Beat(msgspec.Struct, frozen=True, gc=False):
@@ -286,4 +287,5 @@ def _given(token: str, task_id: str, definition: Definition, run: Run, attempt: 
         scheduled_for=run.scheduled_for,
         deadline=attempt.deadline,
         lease_until=attempt.lease_until,
+        heartbeat=attempt.heartbeat,
     )

@@ -291,8 +291,6 @@ async def test_every_wrong_field_is_named(api: httpx.AsyncClient, body: Any, poi
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
-        (task(queue_timeout="1m"), "/queue_timeout"),
-        (task(heartbeat_timeout="1m"), "/heartbeat_timeout"),
         (task(target={"type": "kafka", "topic": "t"}), "/target/type"),
         (task(target={"type": "exec", "argv": ["ls"]}), "/target/type"),
     ],

@@ -112,6 +112,17 @@ def test_a_change_is_planned_and_taken_back(stub: StubServer, cli: Run) -> None:
     assert (first, second) == ({"schedule": {"every": "1h"}, "pause_on_failure": 3}, {"pending_schedule": None})
 
 
+def test_timeouts_are_options(stub: StubServer, cli: Run) -> None:
+    stub.on("PATCH /api/tasks/t1", (200, {**TASK, "queue_timeout": "PT1M", "deadline": "PT1H"}))
+    options = ("--queue-timeout", "1m", "--heartbeat-timeout", "10s", "--deadline", "1h", "--timeout", "5m")
+    code, out, _ = cli("task", "update", "t1", *options, "--output", "table")
+    assert code == 0
+    [sent] = stub.bodies("PATCH /api/tasks/t1")
+    assert sent == {"queue_timeout": "1m", "heartbeat_timeout": "10s", "deadline": "1h", "timeout": "5m"}
+    assert "queue timeout" in out
+    assert "deadline" in out
+
+
 def test_another_schedule_is_not_given_and_the_present_one_kept(stub: StubServer, cli: Run) -> None:
     code, _, err = cli("task", "update", "t1", "--every", "1h", "--keep-schedule")
     assert code == 2

@@ -118,7 +118,7 @@ def test_everything_of_a_manifest_is_carried_over_or_told() -> None:
     task = entry.task
     assert task["schedule"] == {"cron": "0 2 * * *", "timezone": "Europe/Berlin"}
     assert task["catch_up"] == {"policy": "latest", "window": "PT3M20S"}
-    assert (task["retry"]["max_attempts"], task["retry"]["max_elapsed"], task["timeout"]) == (3, "600s", "600s")
+    assert (task["retry"]["max_attempts"], task["deadline"], task["timeout"]) == (3, "600s", "600s")
     assert task["payload"] == {
         "cronjob": "billing/report",
         "image": "report:1",

@@ -48,6 +48,7 @@ async def test_a_task_is_created_with_every_default_and_read_again(api: httpx.As
             "jitter": 0.1,
             "max_elapsed": None,
             "give_up_on": [],
+            "retry_on": None,
         },
         "timeout": "PT5M",
         "overlap": "skip",
@@ -55,6 +56,9 @@ async def test_a_task_is_created_with_every_default_and_read_again(api: httpx.As
         "priority": 5,
         "tags": {},
         "pause_on_failure": None,
+        "queue_timeout": None,
+        "heartbeat_timeout": None,
+        "deadline": None,
         "status": "scheduled",
         "revision": 1,
         "version": 1,
@@ -315,6 +319,7 @@ async def test_targets_and_policies_come_back_as_given(api: httpx.AsyncClient) -
         "jitter": 0.0,
         "max_elapsed": "P1D",
         "give_up_on": ["http_404"],
+        "retry_on": ["http_503"],
     }
     catch_up = {"policy": "all", "window": "P2D", "limit": 5}
     given = {"target": target, "retry": retry, "catch_up": catch_up, "tags": {"team": "a"}, "priority": 1}

@@ -39,6 +39,7 @@ async def test_a_run_is_claimed_kept_alive_and_completed(api: httpx.AsyncClient,
         "payload": {"to": "a"},
         "scheduled_for": "2030-01-01T00:00:00.000Z",
         "deadline": "2030-01-01T00:01:00.000Z",
+        "heartbeat_timeout": None,
         "lease_until": "2030-01-01T00:00:10.000Z",
     }
     clock.now += 6000

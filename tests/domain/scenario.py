@@ -102,6 +102,8 @@ def brief(event: ev.Event) -> str:
             return f"expire at {clock(expire)}"
         case ev.RunsExpired(before=before, next=following):
             return f"expired before {clock(before)}, next {_or_none(following)}"
+        case ev.RunFailed(reason=reason, error=error):
+            return f"run failed, {reason}, {error.type}"
         case ev.RunCancelled():
             return "run cancelled"
         case ev.RunRequeued():

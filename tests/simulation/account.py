@@ -86,10 +86,12 @@ class Account:
                 self.failures = 0
             case ev.RunQueued(backfill_id=None):
                 fires.queued(event, active=active, total=total, paused=self.paused)
-                attempts.queued(event)
+                assert fires.definition is not None
+                attempts.queued(event, fires.definition)
             case ev.RunQueued():
                 backfills.queued(event, paused=self.paused)
-                attempts.queued(event)
+                assert fires.definition is not None
+                attempts.queued(event, fires.definition)
                 self.backfilled += 1
             case ev.FiresSkipped():
                 fires.skip(event, active=active, total=total, paused=self.paused)
@@ -100,8 +102,14 @@ class Account:
                     backfills.run_ended(event.run_id, failed=True)
                     self.failures += 1
                     self.failed_last = True
+            case ev.RunFailed():
+                attempts.run_failed(event)
+                backfills.run_ended(event.run_id, failed=True)
+                self.failures += 1
+                self.failed_last = True
             case ev.RunRequeued():
-                attempts.requeued(event)
+                assert fires.definition is not None
+                attempts.requeued(event, fires.definition)
             case ev.AttemptRenewed():
                 attempts.renewed(event)
             case ev.RunCancelled():

@@ -13,14 +13,14 @@ from taskscheduler.domain.state import Task
 class Held:
     """An active run: `number` counts its attempts, the rest is of the last one."""
 
-    __slots__ = ("deadline", "due", "lease_until", "number", "status", "token")
+    __slots__ = ("claim_by", "deadline", "due", "heartbeat", "lease_until", "number", "status", "token", "until")
 
     def __init__(self) -> None:
         self.status = "queued"
         self.number = self.lease_until = self.deadline = 0
         self.token = ""
-        self.due: int | None = None
-        """When it needs attention: the end of its lease, timeout or retry delay."""
+        self.claim_by = self.until = self.heartbeat = self.due = None  # type: int | None
+        """`until` is the deadline of the run; `due` is when the run needs attention."""
 
 
 class Attempts:
@@ -32,24 +32,48 @@ class Attempts:
         self.outcomes: dict[tuple[str, int], str] = {}
         self.ends = {"succeeded": 0, "failed": 0, "cancelled": 0}
 
-    def queued(self, event: ev.RunQueued) -> None:
+    def queued(self, event: ev.RunQueued, definition: Definition) -> None:
         assert event.run_id not in self.made, f"the run {event.run_id} was made twice"
         self.made.add(event.run_id)
-        self.active[event.run_id] = Held()
+        held = self.active[event.run_id] = Held()
+        assert event.deadline == (None if definition.deadline is None else event.at + definition.deadline)
+        held.until = event.deadline
+        self._waits(held, event, definition)
 
-    def requeued(self, event: ev.RunRequeued) -> None:
+    def requeued(self, event: ev.RunRequeued, definition: Definition) -> None:
         held = self._held(event.run_id, "retrying")
         assert held.due is not None and held.due <= event.at, "tried again before the delay is over"
-        held.status, held.due = "queued", None
+        held.status = "queued"
+        self._waits(held, event, definition)
+
+    @staticmethod
+    def _waits(held: Held, event: ev.RunQueued | ev.RunRequeued, definition: Definition) -> None:
+        patience = definition.queue_timeout
+        assert event.claim_by == (None if patience is None else event.at + patience)
+        held.claim_by = event.claim_by
+        held.due = min((due for due in (held.claim_by, held.until) if due is not None), default=None)
+
+    def run_failed(self, event: ev.RunFailed) -> None:
+        held = self.active.get(event.run_id)
+        assert held is not None and held.status != "running", f"{event.run_id} has ended, or an attempt of it runs"
+        due = held.until if event.reason == "deadline" else held.claim_by
+        assert due is not None and due <= event.at, f"{event.run_id} failed before its {event.reason}"
+        assert event.reason in ("deadline", "queue_timeout")
+        self._end(event.run_id, "failed", "failed")
 
     def claimed(self, event: ev.AttemptClaimed, definition: Definition) -> None:
         held = self.active.get(event.run_id)
         attempt = f"attempt {event.number} of {event.run_id}"
         assert held is not None and held.status == "queued", f"{attempt} has two claims, or was not to be had"
         assert event.number == held.number + 1, f"{attempt} follows attempt {held.number}"
-        assert event.deadline == event.at + definition.timeout, f"{attempt} has the deadline {event.deadline}"
+        assert held.claim_by is None or event.at < held.claim_by, f"{attempt} was claimed after it had waited too long"
+        deadline = min(
+            event.at + definition.timeout, event.at + definition.timeout if held.until is None else held.until
+        )
+        assert event.deadline == deadline, f"{attempt} has the deadline {event.deadline}"
         assert event.at < event.lease_until <= event.deadline, f"{attempt} has a lease until {event.lease_until}"
         held.status, held.number, held.token = "running", event.number, event.token_hash
+        held.heartbeat = event.heartbeat
         held.lease_until, held.deadline = event.lease_until, event.deadline
         held.due = min(event.lease_until, event.deadline)
 
@@ -74,6 +98,8 @@ class Attempts:
             case "lost":
                 told = any(isinstance(c, msg.Lose) for c in said)
                 assert told or held.lease_until <= event.at, f"lost before its lease ends at {held.lease_until}"
+            case "timed_out" if event.error.type == "HeartbeatTimeout":
+                assert held.heartbeat is not None and held.lease_until <= event.at, "timed out while it was heard from"
             case "timed_out":
                 assert held.deadline <= event.at, f"timed out before {held.deadline}"
         retry, number = definition.retry, event.number
@@ -82,9 +108,10 @@ class Attempts:
                 case "attempts_exhausted":
                     assert number >= retry.max_attempts, f"given up after {number} of {retry.max_attempts} attempts"
                 case "gave_up":
-                    assert any(isinstance(c, msg.Fail) and not c.retryable for c in said), "given up too early"
+                    fatal = any(isinstance(c, msg.Fail) and not c.retryable for c in said)
+                    assert fatal or not retry.takes(event.error.type), "given up too early"
                 case "deadline":
-                    assert retry.max_elapsed is not None, "given up for a deadline that is not"
+                    assert retry.max_elapsed is not None or held.until is not None, "given up for no deadline"
                 case reason:
                     raise AssertionError(f"the run failed for {reason}")
             self.outcomes[event.run_id, number] = event.outcome
@@ -92,6 +119,7 @@ class Attempts:
         else:
             asked = [c.retry_after for c in said if isinstance(c, msg.Fail) and c.retry_after is not None]
             assert number < retry.max_attempts, f"{number} attempts, {retry.max_attempts} allowed, and another follows"
+            assert held.until is None or event.retry_at < held.until, "tried again after its deadline"
             wait = event.retry_at - event.at
             assert 0 <= wait <= max([retry.max, *asked]), f"the next attempt waits {wait} ms"
             self.outcomes[event.run_id, number] = event.outcome

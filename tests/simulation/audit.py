@@ -212,5 +212,7 @@ def _what(event: ev.Event) -> str:
             return f"resumed {missed}"
         case ev.AttemptFailed(outcome=outcome, reason=reason):
             return f"attempt {outcome} {reason}"
+        case ev.RunFailed(reason=reason):
+            return f"run failed {reason}"
         case _:
             return ev.tag_of(event)

@@ -98,6 +98,9 @@ def definition(chance: random.Random, now: int) -> Definition:
         priority=chance.randrange(1, 10),
         overlap=chance.choice(OVERLAPS),
         pause_on_failure=chance.choice((None, None, 1, 3)),
+        queue_timeout=chance.choice((None, None, None, 10 * MINUTE, DAY)),
+        heartbeat_timeout=chance.choice((None, None, 20 * SECOND)),
+        deadline=chance.choice((None, None, None, 20 * MINUTE, DAY)),
     )
 
 

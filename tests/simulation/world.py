@@ -242,6 +242,9 @@ class World:
             priority=1 + chance.randrange(9),
             overlap=chance.choice(get_args(Overlap)),
             pause_on_failure=chance.choice((None, None, 1, 3)),
+            queue_timeout=chance.choice((None, None, None, MINUTE, HOUR)),
+            heartbeat_timeout=chance.choice((None, None, 10 * SECOND)),
+            deadline=chance.choice((None, None, None, 2 * MINUTE, DAY)),
         )
 
     def _schedule(self) -> Schedule:

@@ -130,6 +130,10 @@ SAMPLES: dict[str, tuple[ev.Event, ...]] = {
             at=AT, run_id="r1", number=3, outcome="failed", error=ev.Error("E", "why"), reason="attempts_exhausted"
         ),
     ),
+    "run.failed.v1": (
+        ev.RunFailed(at=AT, run_id="r1", reason="queue_timeout", error=ev.Error("QueueTimeout", "why")),
+        ev.RunFailed(at=AT, run_id="r1", reason="deadline", error=ev.Error("DeadlineExceeded", "why")),
+    ),
     "run.cancelled.v1": (ev.RunCancelled(at=AT, run_id="r1", by="ada"),),
     "attempt.reported_late.v1": (
         ev.ReportedLate(at=AT, run_id="r1", number=1, outcome="succeeded", result="1"),

@@ -246,3 +246,27 @@ async def test_a_minute_of_fires_for_an_hour(tmp_path: Path, log: MemoryLog) -> 
     counts = node.state().counts
     assert (counts.fired, counts.succeeded, counts.skipped) == (60, 60, 0)
     await node.stop()
+
+
+@virtual
+async def test_a_deadline_ends_a_call(tmp_path: Path, log: MemoryLog) -> None:
+    target = Target(200.0)
+    node = await start(tmp_path, log, target)
+    await create(node, deadline=45 * SECOND)
+    await asyncio.sleep(60)
+    run = last(node)
+    error = run.attempts[0].error
+    assert error is not None
+    assert (run.status, run.reason, error.type) == ("failed", "deadline", "DeadlineExceeded")
+    assert (target.cut, target.running) == (1, 0), "the call goes on for nobody"
+    await node.stop()
+
+
+@virtual
+async def test_a_call_is_heard_from_as_often_as_the_task_wants(tmp_path: Path, log: MemoryLog) -> None:
+    target = Target(20.0)
+    node = await start(tmp_path, log, target)
+    await create(node, heartbeat_timeout=3 * SECOND)
+    await asyncio.sleep(25)
+    assert (last(node).status, len(last(node).attempts)) == ("succeeded", 1)
+    await node.stop()

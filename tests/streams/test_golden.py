@@ -119,10 +119,13 @@ def test_the_fold_of_the_golden_log_is_pinned() -> None:
 FIELDS_SINCE: frozenset[tuple[type, str]] = frozenset(
     [
         *((st.Task, field) for field in ("scheduled", "pending", "failures_in_row", "backfills")),
-        (st.Run, "backfill_id"),
+        *((st.Run, field) for field in ("backfill_id", "claim_by", "deadline", "error")),
+        (st.Attempt, "heartbeat"),
+        (st.Task, "unheard"),
         (st.UsedKey, "backfill_id"),
         *((ev.Backlog, field) for field in ("count", "resumed_until")),
-        (definition.Definition, "pause_on_failure"),
+        *((definition.Definition, f) for f in ("pause_on_failure", "queue_timeout", "heartbeat_timeout", "deadline")),
+        (retry.Retry, "retry_on"),
         *((schedule.Cron, field) for field in ("gap", "fold", "days", "resolved")),
         *((form, field) for form in get_args(schedule.Schedule) for field in Bounds.__struct_fields__),
     ]
@@ -159,6 +162,7 @@ ADDED_SINCE = frozenset(
         "calendar.defined.v1",
         "calendar.deleted.v1",
         "calendar.followed.v1",
+        "run.failed.v1",
     ]
 )
 """Tags that came after the golden log was written."""

@@ -108,8 +108,9 @@ def definition(dice: Dice, now: int) -> Definition:
         retry=Retry(
             max_attempts=1 + dice.pick(4),
             initial=dice.pick(3) * 30 * SECOND,
-            jitter=dice.pick(2) * 0.5,
+            jitter=(0.0, 0.5, "full", "equal")[dice.pick(4)],  # type: ignore[arg-type]
             max_elapsed=HOUR if dice.chance(4) else None,
+            retry_on=("E", "Lost") if dice.chance(4) else (),
         ),
         timeout=(MINUTE, 10 * MINUTE, 10 * HOUR, 3 * DAY)[dice.pick(4)],
         catch_up=CatchUp(
@@ -120,6 +121,9 @@ def definition(dice: Dice, now: int) -> Definition:
         priority=1 + dice.pick(9),
         overlap=get_args(Overlap)[dice.pick(5)],
         pause_on_failure=1 + dice.pick(3) if dice.chance(3) else None,
+        queue_timeout=(1, MINUTE, 3 * MINUTE, HOUR)[dice.pick(4)] if dice.chance(3) else None,
+        heartbeat_timeout=(SECOND, MINUTE, 2 * HOUR)[dice.pick(3)] if dice.chance(3) else None,
+        deadline=(1, 2 * MINUTE, 20 * MINUTE, DAY)[dice.pick(4)] if dice.chance(3) else None,
     )
 
 
@@ -131,7 +135,8 @@ def patch(dice: Dice, now: int) -> DefinitionPatch:
         case 3:
             return DefinitionPatch(pause_on_failure=other.pause_on_failure)
         case 1:
-            return DefinitionPatch(retry=other.retry, timeout=other.timeout, priority=other.priority)
+            more = {name: getattr(other, name) for name in ("queue_timeout", "heartbeat_timeout", "deadline")}
+            return DefinitionPatch(retry=other.retry, timeout=other.timeout, priority=other.priority, **more)
         case 2:
             return DefinitionPatch(catch_up=other.catch_up, target=other.target)
         case _:
