@@ -116,7 +116,7 @@ class EmbeddedNode:
         self.views = storage.views
         self.queries = Queries(self.views)
         self.timers = Timers(storage.timers)
-        self.claimables = Claimables(storage.claimable)
+        self.claimables = Claimables(storage.claimable, clock)
         self.holders = Holders(storage.holders, always=(HOLDER,))
         self.calendar_uses = CalendarUses(storage.uses)
         derived = (Projector(self.views), self.timers, self.claimables, self.holders, self.calendar_uses)

@@ -206,7 +206,7 @@ def _claim(draft: Draft, command: msg.Claim, reply: _Reply) -> None:
     definition = draft.task.definition
     if run is None or run.status != "queued" or definition is None:
         raise errors.NotClaimable(f"the run {command.run_id} is not waiting to be claimed")
-    if command.lane is not None and command.lane != lane_of(definition.target):
+    if command.lane is not None and command.lane != lane_of(definition):
         raise errors.NotClaimable(f"the target of the task was changed: the run {command.run_id} waits elsewhere")
     deadline = draft.now + definition.timeout
     if run.deadline is not None and run.deadline < deadline:

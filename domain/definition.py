@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -42,17 +44,45 @@ Target: TypeAlias = NoopTarget | HttpTarget | QueueTarget
 
 
 class Lane(NamedTuple):
-    """Who can carry a target out: `group` is its type or `queue:<name>`, `kind` the kind of work within a queue."""
+    """Where runs wait: together are those that the same holders can carry out, and that the same limits may hold up.
+
+    `group` is the type of the target or `queue:<name>`; `kind` is the kind of work within a queue, or the host that an
+    http target calls; `key` says whose concurrency a run counts to.
+    """
 
     group: str
     kind: str = ""
+    key: str = ""
+
+    @property
+    def turn(self) -> str:
+        """Whose turn it is when a run of the lane is taken: lanes with another one take turns with it."""
+        return self.key or (self.kind if self.group == "http" else "")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What may hold all of its runs up, apart from the group as a whole: `host:<host>`, `key:<key>`."""
+        host = (f"host:{self.kind}",) if self.group == "http" else ()
+        return (*host, f"key:{self.key}") if self.key else host
 
 
-def lane_of(target: Target) -> Lane:
-    """Where runs for the target wait."""
+def lane_of(definition: Definition) -> Lane:
+    """Where runs of the task wait."""
+    target = definition.target
     if isinstance(target, QueueTarget):
         return Lane(f"queue:{target.queue}", target.kind)
+    if isinstance(target, HttpTarget):
+        return Lane("http", host_of(target.url))
     return Lane(str(target.__struct_config__.tag))
+
+
+@lru_cache(4_096)
+def host_of(url: str) -> str:
+    """The host that a URL names, in lower case and without its port; empty where none can be read."""
+    try:
+        return (urlsplit(url).hostname or "").replace("\0", "")
+    except ValueError:
+        return ""
 
 
 class CatchUp(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

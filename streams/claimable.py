@@ -1,34 +1,31 @@
 """Runs that wait to be claimed: an index of the state, in the order in which they should be taken.
 
 A lane holds the runs that the same kind of holder can take. Order within it is by time available, a step of priority
-being worth a minute of waiting, so that nothing starves. Runs of a backfill let others go first, for a day.
+being worth a minute of waiting, so that nothing starves. Runs of a backfill let others go first, for a day. Among lanes
+the shelf says whose turn it is, and gates say what may not be taken now: that is passed over until there may be room.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from taskscheduler.domain.decision import Accepted, AnyAccepted, of_tasks
 from taskscheduler.domain.definition import Definition, Lane, lane_of
 from taskscheduler.domain.events import AttemptClaimed, RunCancelled, RunFailed, RunQueued, RunRequeued, TaskUpdated
 from taskscheduler.domain.state import Run
-from taskscheduler.domain.values import DAY, MINUTE
-from taskscheduler.streams.window import Window
+from taskscheduler.domain.values import DAY, SECOND, Instant
+from taskscheduler.streams.gates import Gate, Room
+from taskscheduler.streams.shelf import AGEING, Claimable, LaneTable, Shelf, Standing, Turns
 
-AGEING = MINUTE
+__all__ = ["ClaimTable", "Claimable", "Claimables", "WaitingRuns", "place_of"]
 
 BEHIND = DAY
 """So much longer than others the runs of a backfill wait: what is over must not hold up what is due now."""
 
-
-class Claimable(NamedTuple):
-    """A waiting run and its place in its lane."""
-
-    order: int
-    task_id: str
-    run_id: str
+ALL_KINDS = ("http",)
+"""Groups whose kinds are too many, and taken by all alike, to be told apart: the hosts that are called."""
 
 
 class WaitingRuns(Protocol):
@@ -39,26 +36,33 @@ class WaitingRuns(Protocol):
     def wait(self, group: str) -> asyncio.Future[None]: ...
 
 
-class ClaimTable(Protocol):
+class ClaimTable(LaneTable, Protocol):
     """Waiting runs by lane, in order."""
 
     def put(self, lane: Lane, item: Claimable) -> None: ...
     def delete(self, lane: Lane, item: Claimable) -> None: ...
-    def has(self, lane: Lane, item: Claimable) -> bool: ...
-    def first(self, lane: Lane, limit: int, after: Claimable | None) -> list[Claimable]: ...
     def kinds(self, group: str) -> set[str]: ...
 
 
 class Claimables:
     """An observer of a replica that hands out waiting runs. What is taken must be claimed or given back."""
 
-    def __init__(self, table: ClaimTable) -> None:
+    def __init__(self, table: ClaimTable, clock: Callable[[], Instant]) -> None:
         self._table = table
-        self._windows: dict[Lane, Window[Claimable]] = {}
+        self._clock = clock
+        self._gates: list[Gate] = []
+        self._shelves: dict[str, dict[str | None, Shelf]] = {}
+        self._turns: dict[str, Turns] = {}
         self._kinds: dict[str, set[str]] = {}
         self._waiters: dict[str, dict[asyncio.Future[None], None]] = {}
+        self._again: dict[str, asyncio.TimerHandle] = {}
         self.waiting = 0
         """How many runs have become claimable, less those claimed or cancelled, since the start."""
+
+    def guard(self, gate: Gate) -> None:
+        """Take nothing that the gate holds up."""
+        self._gates.append(gate)
+        gate.watch(self._opened)
 
     def apply(self, accepted: Sequence[AnyAccepted]) -> None:
         """Put and remove what these decisions made or took."""
@@ -68,32 +72,34 @@ class Claimables:
 
     def take(self, group: str, kinds: Sequence[str] | None, limit: int) -> list[tuple[Lane, Claimable]]:
         """Up to `limit` runs from the lanes of a group, in order across its kinds."""
-        windows = self._lanes(group, kinds)
-        taken: list[tuple[Lane, Claimable]] = []
-        while len(taken) < limit:
-            heads = [(head, lane, window) for lane, window in windows if (head := window.peek()) is not None]
-            if not heads:
-                break
-            _, lane, window = min(heads, key=lambda h: h[0])
-            item = window.pop()
-            if self._table.has(lane, item):
-                taken.append((lane, item))
+        now, taken, rooms = self._clock(), list[tuple[Lane, Claimable]](), dict[str, Room]()
+        whole = self._room(group, now)
+        if whole is not None:
+            limit = min(limit, whole.left)
+            if limit <= 0:
+                self._look_again(group, whole, now)
+        while len(taken) < limit and (found := self._next(group, kinds, now)) is not None:
+            _, lane, shelf = found
+            names = lane.names
+            if names and (full := self._full(names, rooms, now)) is not None:
+                shelf.shut(lane, full)
+                self._look_again(full, rooms[full], now)
+                continue
+            taken.append((lane, shelf.pop(lane)))
+            for name in names:
+                if (room := rooms.get(name)) is not None:
+                    rooms[name] = room._replace(left=room.left - 1)
         return taken
 
     def head(self, group: str, kinds: Sequence[str] | None) -> Claimable | None:
-        """What `take` would give first."""
-        heads = []
-        for lane, window in self._lanes(group, kinds):
-            while (head := window.peek()) is not None and not self._table.has(lane, head):
-                window.pop()
-            if head is not None:
-                heads.append(head)
-        return min(heads, default=None)
+        """What `take` would give first, gates aside."""
+        found = self._next(group, kinds, self._clock())
+        return None if found is None else found[2].head(found[1])
 
     def give_back(self, lane: Lane, item: Claimable) -> None:
         """A run that was taken could not be claimed for reasons that do not lie with it."""
         if self._table.has(lane, item):
-            self._window(lane).push(item)
+            self._shelf(lane.group, lane.kind).put(lane, item)
             self._tell(lane.group)
 
     def wait(self, group: str) -> asyncio.Future[None]:
@@ -108,22 +114,65 @@ class Claimables:
         before, after = change.before, change.after
         was, now = before.runs.get(run_id), after.runs.get(run_id)
         if was is not None and was.status == "queued" and before.definition is not None:
-            self._table.delete(lane_of(before.definition.target), place_of(before.definition, before.id, was))
+            self._table.delete(lane_of(before.definition), place_of(before.definition, before.id, was))
             self.waiting -= 1
         if now is not None and now.status == "queued" and after.definition is not None:
-            lane, item = lane_of(after.definition.target), place_of(after.definition, after.id, now)
+            lane, item = lane_of(after.definition), place_of(after.definition, after.id, now)
             self._table.put(lane, item)
             self.waiting += 1
             if lane.group in self._kinds:
                 self._kinds[lane.group].add(lane.kind)
-            window = self._windows.get(lane)
-            if window is not None:
-                window.push(item)
+            shelf = self._shelves.get(lane.group, {}).get(_on(lane.group, lane.kind))
+            if shelf is not None:
+                shelf.put(lane, item)
             self._tell(lane.group)
 
-    def _lanes(self, group: str, kinds: Sequence[str] | None) -> list[tuple[Lane, Window[Claimable]]]:
-        lanes = [Lane(group, kind) for kind in (sorted(self._known_kinds(group)) if kinds is None else kinds)]
-        return [(lane, self._window(lane)) for lane in lanes]
+    def _next(self, group: str, kinds: Sequence[str] | None, now: Instant) -> tuple[Standing, Lane, Shelf] | None:
+        best: tuple[Standing, Lane, Shelf] | None = None
+        if group in ALL_KINDS:
+            shelves = [self._shelf(group, "")]
+        else:
+            shelves = [
+                self._shelf(group, kind) for kind in (sorted(self._known_kinds(group)) if kinds is None else kinds)
+            ]
+        for shelf in shelves:
+            found = shelf.next(now)
+            if found is not None and (best is None or found[0] < best[0]):
+                best = (*found, shelf)
+        return best
+
+    def _room(self, name: str, now: Instant) -> Room | None:
+        """The least room that a gate leaves."""
+        least: Room | None = None
+        for gate in self._gates:
+            room = gate.room(name, now)
+            if room is not None and (least is None or room.left < least.left):
+                least = room
+        return least
+
+    def _full(self, names: Sequence[str], rooms: dict[str, Room], now: Instant) -> str | None:
+        """The first of the names that leaves no room; what is left is noted in `rooms`."""
+        for name in names:
+            room = rooms.get(name) or self._room(name, now)
+            if room is not None:
+                rooms[name] = room
+                if room.left <= 0:
+                    return name
+        return None
+
+    def _look_again(self, name: str, room: Room, now: Instant) -> None:
+        if room.until is not None and name not in self._again:
+            wait = max(0, room.until - now) / SECOND
+            self._again[name] = asyncio.get_running_loop().call_later(wait, self._opened, name)
+
+    def _opened(self, name: str) -> None:
+        """There may be room under this name."""
+        if (timer := self._again.pop(name, None)) is not None:
+            timer.cancel()
+        self._tell(name)
+        for group, shelves in self._shelves.items():
+            if sum(shelf.open(name) for shelf in shelves.values()):
+                self._tell(group)
 
     def _tell(self, group: str) -> None:
         for waiter in self._waiters.get(group, ()):
@@ -136,12 +185,18 @@ class Claimables:
             kinds = self._kinds[group] = self._table.kinds(group)
         return kinds
 
-    def _window(self, lane: Lane) -> Window[Claimable]:
-        window = self._windows.get(lane)
-        if window is None:
-            window = Window(lambda limit, after: self._table.first(lane, limit, after), lambda item: item)
-            self._windows[lane] = window
-        return window
+    def _shelf(self, group: str, kind: str) -> Shelf:
+        shelves = self._shelves.setdefault(group, {})
+        shelf = shelves.get(_on(group, kind))
+        if shelf is None:
+            turns = self._turns.setdefault(group, Turns())
+            shelf = shelves[_on(group, kind)] = Shelf(self._table, group, _on(group, kind), turns)
+        return shelf
+
+
+def _on(group: str, kind: str) -> str | None:
+    """On which shelf of the group a kind stands."""
+    return None if group in ALL_KINDS else kind
 
 
 _MOVES = (RunQueued, RunRequeued, AttemptClaimed, RunFailed, RunCancelled)

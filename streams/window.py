@@ -22,19 +22,34 @@ Read = Callable[[int, "Item | None"], "list[Item]"]
 class Window(Generic[Item]):
     """A heap of the table's first rows. `identity` gives the part of a row that orders it and never changes."""
 
-    def __init__(self, read: Read[Item], identity: Callable[[Item], tuple[object, ...]]) -> None:
+    def __init__(
+        self,
+        read: Read[Item],
+        identity: Callable[[Item], tuple[object, ...]],
+        *,
+        size: int | None = None,
+        known: tuple[list[Item], bool] | None = None,
+    ) -> None:
+        """`size` rows are read at once. `known` are the first rows, where they have been read, and whether all are."""
         self._read = read
         self._identity = identity
+        self._size = SIZE if size is None else size
         self._heap: list[Item] = []
         self._horizon: Item | None = None
-        self._load(None)
+        if known is None:
+            self._load(None)
+        else:
+            rows, whole = known
+            self._heap = rows[: self._size]
+            if not whole or len(rows) > self._size:
+                self._horizon = self._heap[-1]
 
     def push(self, item: Item) -> bool:
         """A row was put into the table. Whether it is the first of all."""
         if self._horizon is not None and self._identity(item) > self._identity(self._horizon):
             return False
         heapq.heappush(self._heap, item)
-        if len(self._heap) > 4 * SIZE:
+        if len(self._heap) > 4 * self._size:
             self._shrink(item)
         return self._heap[0] is item
 
@@ -57,12 +72,12 @@ class Window(Generic[Item]):
             if identity not in newest or newest[identity] < item:
                 newest[identity] = item
         newest[self._identity(last)] = last
-        if len(newest) > SIZE:
-            self._heap = heapq.nsmallest(SIZE, newest.values())
+        if len(newest) > self._size:
+            self._heap = heapq.nsmallest(self._size, newest.values())
             self._horizon = self._heap[-1]
         else:
             self._heap = sorted(newest.values())
 
     def _load(self, after: Item | None) -> None:
-        self._heap = self._read(SIZE, after)
-        self._horizon = self._heap[-1] if len(self._heap) == SIZE else None
+        self._heap = self._read(self._size, after)
+        self._horizon = self._heap[-1] if len(self._heap) == self._size else None

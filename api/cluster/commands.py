@@ -39,21 +39,25 @@ crash, and a row that changes meanwhile is written once."""
 FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES, use_table.FAMILY)
 
 
+LAYOUT = 2
+"""Raised when what is kept beside the state lies in other rows: then it is folded anew, in another folder."""
+
+
 def folder_of(data_dir: Path, log_id: str) -> Path:
     """Where a process keeps its states of a log, each partition in a folder named by its number."""
     # State folded by other rules stays beside it until the folder is deleted, so that a release can be taken back.
-    return data_dir / log_id / f"commands-{FOLD_VERSION}"
+    return data_dir / log_id / f"commands-{FOLD_VERSION}-{LAYOUT}"
 
 
 class Share:
     """One partition of the log as this process folds it: its state and what follows from it, in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], Instant]) -> None:
         self.database = Database(folder, FAMILIES)
         buffer = Buffer(self.database)
         self.store = StateStore(buffer)
         self.timers = Timers(RocksTimerTable(buffer))
-        self.claimables = Claimables(RocksClaimTable(buffer))
+        self.claimables = Claimables(RocksClaimTable(buffer), clock)
         self.holders = Holders(RocksHolderTable(buffer))
         self.uses = CalendarUses(RocksUseTable(buffer))
 
@@ -76,7 +80,7 @@ class Commands:
         seed: Callable[[], int],
     ) -> None:
         folder = folder_of(settings.data_dir, log.log_id)
-        self.shares = [Share(folder / str(partition)) for partition in range(log.partitions)]
+        self.shares = [Share(folder / str(partition), clock) for partition in range(log.partitions)]
         self.log = log
         self.clock = clock
         self.replicas = Replicas(

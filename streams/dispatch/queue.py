@@ -202,7 +202,7 @@ class QueueService:
             if run is None or attempt is None or task.definition is None or attempt.number != number:
                 continue
             # A worker of this queue has no handler for what has become another target.
-            if lane_of(task.definition.target).group == f"queue:{queue}":
+            if lane_of(task.definition).group == f"queue:{queue}":
                 token = self._tokens.make(Token(task.id, run.id, number, request))
                 given.append(_given(token, task.id, task.definition, run, attempt))
         return given or await self._poll(queue, worker, kinds, limit, wait, lease, request)

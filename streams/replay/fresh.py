@@ -97,5 +97,5 @@ def replica_rows(task_id: str, kept: Kept) -> Iterator[tuple[str, bytes, bytes]]
     if task.definition is not None:
         for run in task.runs.values():
             if run.status == "queued":
-                lane, item = lane_of(task.definition.target), place_of(task.definition, task_id, run)
+                lane, item = lane_of(task.definition), place_of(task.definition, task_id, run)
                 yield "claimable", claim_tables.key_of(lane, item), b""

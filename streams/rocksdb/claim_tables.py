@@ -13,7 +13,7 @@ FAMILIES = ("claimable", "holders")
 
 
 class RocksClaimTable:
-    """Implements ClaimTable. Ids, queues and kinds hold no zero byte, so it can part them."""
+    """Implements ClaimTable. Ids, queues, kinds, hosts and keys hold no zero byte, so it can part them."""
 
     def __init__(self, buffer: Buffer) -> None:
         self._rows: BufferedTable[bool] = buffer.table("claimable", None, lambda _: True)
@@ -36,6 +36,13 @@ class RocksClaimTable:
         start = prefix if after is None else key_of(lane, after) + b"\0"
         rows = self._rows.scan(start, prefix + b"\xff" * 9, limit=limit)
         return [_parse(key[len(prefix) :]) for key, _ in rows]
+
+    def lanes(self, group: str, kind: str | None, after: Lane | None, limit: int) -> list[tuple[Lane, Claimable]]:
+        """The next runs of a group, or of one kind in it, in the order of lanes; those of lanes above `after`."""
+        whole = f"{group}\0".encode() if kind is None else f"{group}\0{kind}\0".encode()
+        start = whole if after is None else _prefix(after)[:-1] + b"\1"
+        rows = self._rows.scan(start, whole[:-1] + b"\1", limit=limit)
+        return [_row(key) for key, _ in rows]
 
     def kinds(self, group: str) -> set[str]:
         """The kinds of work that wait in a group."""
@@ -73,7 +80,7 @@ class RocksHolderTable:
 
 @lru_cache(4_096)
 def _prefix(lane: Lane) -> bytes:
-    return f"{lane.group}\0{lane.kind}\0".encode()
+    return f"{lane.group}\0{lane.kind}\0{lane.key}\0".encode()
 
 
 def key_of(lane: Lane, item: Claimable) -> bytes:
@@ -83,7 +90,12 @@ def key_of(lane: Lane, item: Claimable) -> bytes:
 
 def task_of(key: bytes) -> str:
     """The task of a waiting run, from its key on disk."""
-    return _parse(key.split(b"\0", 2)[2]).task_id
+    return _row(key)[1].task_id
+
+
+def _row(key: bytes) -> tuple[Lane, Claimable]:
+    group, kind, lane_key, rest = key.split(b"\0", 3)
+    return Lane(group.decode(), kind.decode(), lane_key.decode()), _parse(rest)
 
 
 def _parse(rest: bytes) -> Claimable:

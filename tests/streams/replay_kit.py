@@ -72,7 +72,7 @@ async def fold(path: Path) -> None:
         derived = (
             Projector(storage.views),
             Timers(storage.timers),
-            Claimables(storage.claimable),
+            Claimables(storage.claimable, lambda: 0),
             Holders(storage.holders, always=(HOLDER,)),
         )
         replica = Replica(storage.log, storage.store, derived)

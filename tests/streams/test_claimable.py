@@ -23,6 +23,7 @@ from taskscheduler.domain.schedule import Every, OneTime
 from taskscheduler.domain.values import HOUR, MINUTE, SECOND
 from taskscheduler.streams import window
 from taskscheduler.streams.claimable import Claimables
+from taskscheduler.streams.gates import Blocks, first_shut
 from taskscheduler.streams.holders import Holders, Holding
 from tests.support.accepted import START, Decider
 from tests.support.memory_tables import ClaimRows, HolderRows
@@ -30,12 +31,17 @@ from tests.support.memory_tables import ClaimRows, HolderRows
 MAIL = QueueTarget("q", "mail")
 
 
+def defined(target: Target) -> Definition:
+    """A task with the target."""
+    return Definition(name="t", schedule=OneTime(at=0), target=target)
+
+
 class Floor:
     """Waiting runs and holdings that follow a decider."""
 
     def __init__(self) -> None:
         self.table = ClaimRows()
-        self.claimables = Claimables(self.table)
+        self.claimables = Claimables(self.table, lambda: self.decider.now)
         self.held = HolderRows()
         self.holders = Holders(self.held, always=("server",))
         self.decider = Decider(self.claimables, self.holders)
@@ -164,7 +170,7 @@ def test_waiting_runs_go_on_from_their_table() -> None:
     for name in ("a", "b"):
         floor.run(name)
     assert floor.take() == ["a", "b"]
-    again = Claimables(floor.table)
+    again = Claimables(floor.table, lambda: START)
     assert [item.task_id for _, item in again.take("queue:q", None, 9)] == ["a", "b"]
 
 
@@ -236,4 +242,79 @@ def test_a_holding_of_the_next_attempt_stays() -> None:
     floor.decider.do(msg.Wake(), "a", START + SECOND)
     floor.claim("a", "server")
     assert floor.holders.held("server") == [(Holding("server", "", "a", run_id), 2)]
-    assert lane_of(QueueTarget("q", "mail")) == ("queue:q", "mail")
+    assert lane_of(defined(QueueTarget("q", "mail"))) == ("queue:q", "mail", "")
+
+
+def host(name: str) -> HttpTarget:
+    return HttpTarget(f"https://{name}:8443/path")
+
+
+def test_the_host_of_an_http_target_is_whose_turn_it_is() -> None:
+    assert lane_of(defined(host("Example.COM"))) == ("http", "example.com", "")
+    assert lane_of(defined(HttpTarget("http://[::1"))) == ("http", "", "")
+    floor = Floor()
+    for number in range(3):
+        floor.run(f"a{number}", host("a"), now=START + number)
+    floor.run("b", host("b"), now=START + 30 * SECOND)
+    floor.run("c", host("c"), now=START + 40 * SECOND)
+    floor.decider.now = START + 10 * MINUTE
+    assert floor.take("http") == ["a0", "b", "c", "a1", "a2"]
+
+
+def test_a_better_level_goes_before_a_turn_until_both_have_aged() -> None:
+    floor = Floor()
+    floor.run("a0", host("a"), priority=1)
+    floor.run("a1", host("a"), priority=1)
+    floor.run("b", host("b"), priority=3)
+    floor.run("c", host("c"), priority=2)
+    assert floor.take("http", limit=1) == ["a0"]
+    assert floor.take("http") == ["a1", "c", "b"]
+    floor.run("a2", host("a"), priority=1, now=START + 3 * MINUTE)
+    floor.run("d", host("d"), priority=9, now=START + 3 * MINUTE)
+    floor.decider.now = START + 11 * MINUTE
+    assert floor.take("http") == ["d", "a2"]
+
+
+async def test_what_is_blocked_is_passed_over_until_it_is_opened_or_its_time_is_up() -> None:
+    floor = Floor()
+    blocks = Blocks()
+    floor.claimables.guard(blocks)
+    for name in ("a0", "a1", "b"):
+        floor.run(name, host(name[0]))
+    blocks.block("host:a", START + HOUR, "its circuit is open")
+    assert floor.take("http") == ["b"]
+    assert floor.take("http") == []
+    assert first_shut([blocks], ["host:b", "host:a"], START) == ("host:a", (0, START + HOUR, "its circuit is open"))
+    waiting = floor.claimables.wait("http")
+    blocks.unblock("host:a")
+    await asyncio.wait_for(waiting, 5)
+    assert floor.take("http", limit=1) == ["a0"]
+    blocks.block("host:a", START + 20, "its circuit is open")
+    assert floor.take("http") == []
+    waiting = floor.claimables.wait("http")
+    floor.decider.now = START + 20
+    await asyncio.wait_for(waiting, 5)
+    assert floor.take("http") == ["a1"]
+    assert first_shut([blocks], ["host:a"], START + 20) is None
+
+
+async def test_a_gate_lets_so_many_through_at_a_time_and_may_hold_up_a_whole_group() -> None:
+    floor = Floor()
+    blocks = Blocks()
+    for name in ("a0", "a1", "b0", "b1"):
+        floor.run(name, host(name[0]))
+    floor.claimables.guard(blocks)
+    blocks.block("host:a", START + HOUR, "it is tried", left=1)
+    assert floor.take("http") == ["a0", "b0", "b1"]
+    blocks.unblock("host:a")
+    assert floor.take("http") == ["a1"]
+    floor.run("m0")
+    floor.run("m1")
+    blocks.block("queue:q", START + HOUR, "it is full", left=1)
+    assert floor.take() == ["m0"]
+    blocks.block("queue:q", START + HOUR, "it is full")
+    assert floor.take() == []
+    waiting = floor.claimables.wait("queue:q")
+    blocks.unblock("queue:q")
+    await asyncio.wait_for(waiting, 5)
+    assert floor.take() == ["m1"]

@@ -22,7 +22,7 @@ class Floor:
 
     def __init__(self, mine: set[int], help_after: int) -> None:
         self.now = START
-        self.parts = [Claimables(ClaimRows()) for _ in range(2)]
+        self.parts = [Claimables(ClaimRows(), lambda: self.now) for _ in range(2)]
         self.held = [Holders(HolderRows()) for _ in range(2)]
         self.deciders = [Decider(*both) for both in zip(self.parts, self.held, strict=True)]
         self.shares = ClaimableShares(

@@ -86,7 +86,7 @@ class Node:
         self.buffer = Buffer(self.database)
         self.store = StateStore(self.buffer)
         self.timers = Timers(RocksTimerTable(self.buffer))
-        self.claimables = Claimables(RocksClaimTable(self.buffer))
+        self.claimables = Claimables(RocksClaimTable(self.buffer), clock)
         self.holders = Holders(RocksHolderTable(self.buffer), always=(HOLDER,))
         self.uses = CalendarUses(RocksUseTable(self.buffer))
         derived = (self.timers, self.claimables, self.holders, self.uses, *observers)
