@@ -158,6 +158,9 @@ class Metrics:
     def _run_failed(self, event: events.RunFailed, change: Accepted) -> None:
         self._runs.counts[("failed",)] += 1
 
+    def _released(self, event: events.AttemptReleased, change: Accepted) -> None:
+        self._attempts.counts[("released",)] += 1
+
     def _cancelled(self, event: events.RunCancelled, change: Accepted) -> None:
         self._runs.counts[_CANCELLED] += 1
         run = change.before.runs.get(event.run_id)
@@ -195,6 +198,7 @@ _COUNTED: dict[type, Callable[[Metrics, Any, Accepted], None]] = {
     events.AttemptSucceeded: Metrics._succeeded,
     events.AttemptFailed: Metrics._failed,
     events.RunFailed: Metrics._run_failed,
+    events.AttemptReleased: Metrics._released,
     events.RunCancelled: Metrics._cancelled,
 }
 

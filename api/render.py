@@ -10,7 +10,7 @@ import msgspec
 
 from taskscheduler.api.durations import format_duration, format_steps
 from taskscheduler.api.values import format_instant
-from taskscheduler.domain.definition import CatchUp, Definition, HttpTarget, NoopTarget, QueueTarget, Target
+from taskscheduler.domain.definition import CatchUp, Definition, ExecTarget, HttpTarget, NoopTarget, QueueTarget, Target
 from taskscheduler.domain.events import Error, Pending
 from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime, Exclusion
 from taskscheduler.domain.retry import Retry
@@ -188,6 +188,8 @@ def _target(target: Target) -> dict[str, Any]:
             return {"type": "noop"}
         case QueueTarget(queue=queue, kind=kind):
             return {"type": "queue", "queue": queue, "kind": kind}
+        case ExecTarget():
+            return {"type": "exec", **exec_command(target)}
         case HttpTarget():
             return {
                 "type": "http",
@@ -267,6 +269,7 @@ def _attempt(attempt: AttemptView) -> dict[str, Any]:
         "finished_at": _instant(attempt.finished_at),
         "outcome": attempt.outcome,
         "error": attempt.error,
+        "progress": _json(attempt.progress),
     }
 
 
@@ -275,8 +278,14 @@ def dead_letter(view: DeadLetterView) -> dict[str, Any]:
     return {**run(view.run), "task_name": view.letter.task_name, "tags": view.letter.tags}
 
 
+def exec_command(target: ExecTarget) -> dict[str, Any]:
+    """What a task with this target asks for."""
+    return {"queue": target.queue, "argv": target.argv, "env": target.env, "cwd": target.cwd}
+
+
 def claim(given: Given) -> dict[str, Any]:
     """A claim as its worker gets it."""
+    command = {} if given.command is None else {"exec": exec_command(given.command)}
     return {
         "token": given.token,
         "task_id": given.task_id,
@@ -287,7 +296,9 @@ def claim(given: Given) -> dict[str, Any]:
         "scheduled_for": format_instant(given.scheduled_for),
         "deadline": format_instant(given.deadline),
         "heartbeat_timeout": _length(given.heartbeat),
+        "timeout": format_duration(given.timeout),
         "lease_until": format_instant(given.lease_until),
+        **command,
     }
 
 

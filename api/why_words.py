@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from taskscheduler.api.durations import format_duration
 from taskscheduler.api.values import format_instant
 from taskscheduler.domain import events as ev
-from taskscheduler.domain.definition import QueueTarget
+from taskscheduler.domain.definition import ExecTarget, QueueTarget
 from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime, Exclusion
 from taskscheduler.domain.plan import BUFFERS
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS
@@ -172,6 +172,8 @@ def _waiting(view: TaskView) -> str:
     target = view.definition.target
     if isinstance(target, QueueTarget):
         return f"waiting for a worker of the queue {target.queue}"
+    if isinstance(target, ExecTarget):
+        return f"waiting for a worker of the queue {target.queue} that runs commands"
     return "waiting to be carried out by the server"
 
 
@@ -236,6 +238,8 @@ def summary(event: ev.Event) -> str:
             return f"attempt {number} {outcome} ({error.type}), {then}"
         case ev.RunFailed(reason=reason, error=error):
             return f"the run failed for good: {reason} ({error.message})"
+        case ev.AttemptReleased(number=number):
+            return f"attempt {number} was given back before it had begun"
         case ev.RunCancelled(by=by):
             return f"the run was cancelled by {by}"
         case ev.ReportedLate(number=number, outcome=outcome):

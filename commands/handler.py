@@ -30,6 +30,7 @@ from taskscheduler.domain.messages import (
     Key,
     Lose,
     Policy,
+    Release,
     Renew,
     Wake,
 )
@@ -54,7 +55,7 @@ VALID_FOR: Millis = 30_000
 """After this a record that arrives late is refused by every reader."""
 
 
-_SAFE_TO_REPEAT = (Wake, Follow, Renew, Complete, Fail, Lose)
+_SAFE_TO_REPEAT = (Wake, Follow, Renew, Complete, Fail, Release, Lose)
 """Where nothing to do is no refusal: triggers are given again, and holders of attempts ask again."""
 
 

@@ -17,10 +17,10 @@ from taskscheduler.domain.evolve import KEY_LIFETIME
 from taskscheduler.domain.fires import catch_up, drop_owed, purge_owed
 from taskscheduler.domain.resume import resume
 from taskscheduler.domain.schedule import first_fire
-from taskscheduler.domain.settle import fail_attempt, lose, plan_retention, settle
+from taskscheduler.domain.settle import fail_attempt, lose, plan_retention, release, settle
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Released, Run, Task
 from taskscheduler.domain.update import update
-from taskscheduler.domain.values import Instant
+from taskscheduler.domain.values import SECOND, Instant
 
 MAX_KEYS = 2_000
 """Idempotency-Keys remembered for one task."""
@@ -29,6 +29,8 @@ ERROR_MESSAGE_LIMIT = 1_024
 
 BEATS_UNWRITTEN = 8
 """Heartbeats that come within this part of the heartbeat timeout after one that is on the log are not written."""
+PROGRESS_EVERY = SECOND
+"""Progress reaches the log no more often, as far as it renews the lease."""
 
 
 class _Reply:
@@ -105,6 +107,12 @@ def _apply(draft: Draft, command: msg.TaskCommand, context: msg.Context, reply: 
             _create(draft, command)
         case msg.Renew():
             _renew(draft, command, reply)
+        case msg.Release():
+            past = _past_attempt(draft.task, command.run_id, command.number, command.token_hash)
+            if past is None:
+                release(draft, _held(draft.task, command.run_id, command.number, command.token_hash))
+            elif past.outcome != "released":
+                raise errors.ClaimLost(f"the attempt has ended as {past.outcome}: there is nothing to give back")
         case msg.Lose():
             run = draft.task.runs.get(command.run_id)
             if run is not None and _holds(run, command.number, command.token_hash):
@@ -241,9 +249,12 @@ def _renew(draft: Draft, command: msg.Renew, reply: _Reply) -> None:
     reply.lease_until = attempt.lease_until
     # The log hears of a lease at most once per half of it, so that heartbeats cost nothing in between. What a task says
     # about its heartbeats is meant more exactly.
-    extended = min(draft.now + attempt.hold, attempt.deadline)
+    extended = max(min(draft.now + attempt.hold, attempt.deadline), attempt.lease_until)
     written_at = attempt.lease // 2 if attempt.heartbeat is None else attempt.hold - attempt.hold // BEATS_UNWRITTEN
-    if extended > attempt.lease_until and attempt.lease_until - draft.now <= written_at:
+    due = extended > attempt.lease_until and attempt.lease_until - draft.now <= written_at
+    # Progress is for people to follow: news of it are worth more of them.
+    news = command.progress is not None and command.progress != attempt.progress
+    if due or (news and draft.now - (attempt.lease_until - attempt.hold) >= PROGRESS_EVERY):
         draft.add(
             ev.AttemptRenewed(
                 at=draft.now,

@@ -40,7 +40,19 @@ class QueueTarget(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="
     kind: str
 
 
-Target: TypeAlias = NoopTarget | HttpTarget | QueueTarget
+class ExecTarget(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="exec", omit_defaults=True):
+    """A worker of `queue` that may run the command does so, without a shell."""
+
+    queue: str
+    argv: tuple[str, ...]
+    env: dict[str, str] = {}
+    cwd: str | None = None
+
+
+EXEC_KIND = "$exec"
+"""The kind of work of commands. No handler can have it, and who takes any kind of work does not take it."""
+
+Target: TypeAlias = NoopTarget | HttpTarget | QueueTarget | ExecTarget
 
 
 class Lane(NamedTuple):
@@ -73,6 +85,8 @@ def lane_of(definition: Definition) -> Lane:
         return Lane(f"queue:{target.queue}", target.kind)
     if isinstance(target, HttpTarget):
         return Lane("http", host_of(target.url))
+    if isinstance(target, ExecTarget):
+        return Lane(f"queue:{target.queue}", EXEC_KIND)
     return Lane(str(target.__struct_config__.tag))
 
 

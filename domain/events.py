@@ -235,6 +235,14 @@ class RunFailed(_Event, frozen=True, gc=False, tag="run.failed.v1"):
     error: Error
 
 
+class AttemptReleased(_Event, frozen=True, gc=False, tag="attempt.released.v1"):
+    """Its holder gave it back before it had begun: the run waits again. It fails when not claimed by `claim_by`."""
+
+    run_id: str
+    number: int
+    claim_by: Instant | None = None
+
+
 class RunCancelled(_Event, frozen=True, gc=False, tag="run.cancelled.v1"):
     run_id: str
     by: str
@@ -317,6 +325,7 @@ Event: TypeAlias = (
     | AttemptSucceeded
     | AttemptFailed
     | RunFailed
+    | AttemptReleased
     | RunCancelled
     | ReportedLate
     | KeyUsed

@@ -226,6 +226,16 @@ def _run_failed(task: Task, e: ev.RunFailed) -> Task:
     return replace(task, failures_in_row=task.failures_in_row + 1)
 
 
+def _attempt_released(task: Task, e: ev.AttemptReleased) -> Task:
+    run = task.runs.get(e.run_id)
+    if run is None or run.active_attempt is None:
+        return task
+    # It keeps the place that it has in its queue by how long it has waited.
+    since = run.attempts[-1].started_at
+    run = _end_attempt(run, e.at, "released", None)
+    return _with_run(task, replace(run, status="queued", available_at=since, claim_by=e.claim_by))
+
+
 def _run_cancelled(task: Task, e: ev.RunCancelled) -> Task:
     run = task.runs.get(e.run_id)
     if run is None:
@@ -352,6 +362,7 @@ _APPLY: dict[type, Callable[[Task, Any], Task]] = {
     ev.AttemptSucceeded: _succeeded,
     ev.AttemptFailed: _failed,
     ev.RunFailed: _run_failed,
+    ev.AttemptReleased: _attempt_released,
     ev.RunCancelled: _run_cancelled,
     ev.ReportedLate: _reported_late,
     ev.KeyUsed: _key_used,

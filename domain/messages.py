@@ -144,6 +144,14 @@ class Fail(msgspec.Struct, frozen=True, gc=False):
     retry_after: Millis | None = None
 
 
+class Release(msgspec.Struct, frozen=True, gc=False):
+    """The holder of the attempt gives it back: it has not begun, and somebody else may."""
+
+    run_id: str
+    number: int
+    token_hash: str
+
+
 class Lose(msgspec.Struct, frozen=True, gc=False):
     """The holder of the attempt is known to be gone."""
 
@@ -166,6 +174,6 @@ class DeleteCalendar(msgspec.Struct, frozen=True, gc=False):
 Change: TypeAlias = Update | Cancel | Delete | Pause | Resume | Backfill | CancelBackfill | PurgeOwed | Trigger | Retry
 """What is asked of a task that is there."""
 
-TaskCommand: TypeAlias = Change | Create | Wake | Follow | Claim | Renew | Complete | Fail | Lose
+TaskCommand: TypeAlias = Change | Create | Wake | Follow | Claim | Renew | Complete | Fail | Release | Lose
 
 Command: TypeAlias = TaskCommand | DefineCalendar | DeleteCalendar

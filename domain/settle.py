@@ -23,6 +23,9 @@ LONGEST_NOTE = 1_000
 HEARD_FOR = DAY
 """So long what the holder of an attempt reports that the scheduler ended is kept."""
 
+MOST_RELEASED = 20
+"""A run that so many holders gave back may be what makes them do so: from then on it is lost with each."""
+
 _LOST = ev.Error(type="Lost", message="the holder of the attempt was not heard from within its lease")
 _GONE = ev.Error(type="Lost", message="the holder of the attempt is gone")
 _SILENT = ev.Error(
@@ -77,7 +80,7 @@ def fail_attempt(
     if run.deadline is None or run.deadline > draft.now:
         following = after_failure(
             definition.retry,
-            len(run.attempts),
+            run.tries,
             first_started=run.attempts[0].started_at,
             now=draft.now,
             error_type=error.type,
@@ -106,6 +109,15 @@ def _fail_run(draft: Draft, run: Run, reason: ev.FailReason, error: ev.Error) ->
     """End a run of which no attempt is active."""
     draft.add(ev.RunFailed(at=draft.now, run_id=run.id, reason=reason, error=error))
     _pause_on_failure(draft, error)
+
+
+def release(draft: Draft, run: Run) -> None:
+    """The holder of the run's active attempt gives it back, which does not count; but not for ever."""
+    if len(run.attempts) - run.tries >= MOST_RELEASED:
+        lose(draft, run)
+        return
+    number = run.attempts[-1].number
+    draft.add(ev.AttemptReleased(at=draft.now, run_id=run.id, number=number, claim_by=draft.claim_by()))
 
 
 def lose(draft: Draft, run: Run) -> None:

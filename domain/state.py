@@ -42,7 +42,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     request: str | None = None
     progress: Json | None = None
     finished_at: Instant | None = None
-    outcome: Literal["succeeded", "failed", "timed_out", "lost", "cancelled"] | None = None
+    outcome: Literal["succeeded", "failed", "timed_out", "lost", "cancelled", "released"] | None = None
     error: Error | None = None
     late_report: bool = False
     heartbeat: Millis | None = None
@@ -76,6 +76,11 @@ class Run(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     claim_by: Instant | None = None
     deadline: Instant | None = None
     error: Error | None = None
+
+    @property
+    def tries(self) -> int:
+        """Attempts that count: all but those that were given back before they had begun."""
+        return sum(attempt.outcome != "released" for attempt in self.attempts)
 
     @property
     def active_attempt(self) -> Attempt | None:

@@ -20,7 +20,7 @@ from taskscheduler.projections.changes import Change
 from taskscheduler.projections.ports import ViewStore
 from taskscheduler.projections.tables import Table
 
-PROJECTION_VERSION = 4
+PROJECTION_VERSION = 5
 """Raised whenever a table or what goes into one changes; a store at another one is rebuilt from the log."""
 
 TABLES: tuple[Table[Any], ...] = (

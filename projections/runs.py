@@ -11,7 +11,7 @@ from taskscheduler.domain import events as ev
 from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.evolve import evolve, skipped_run
 from taskscheduler.domain.ids import run_id_floor
-from taskscheduler.domain.state import Run, RunStatus, Task
+from taskscheduler.domain.state import Attempt, Run, RunStatus, Task
 from taskscheduler.domain.values import Instant, Json, Millis
 from taskscheduler.projections.changes import Change, DeleteRange, Later
 from taskscheduler.projections.tables import Column, Table
@@ -24,8 +24,9 @@ class AttemptView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     worker: str
     started_at: Instant
     finished_at: Instant | None = None
-    outcome: Literal["succeeded", "failed", "timed_out", "lost", "cancelled"] | None = None
+    outcome: Literal["succeeded", "failed", "timed_out", "lost", "cancelled", "released"] | None = None
     error: ev.Error | None = None
+    progress: Json | None = None
 
 
 class RunView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -60,6 +61,7 @@ _OF_A_RUN = (
     ev.AttemptSucceeded,
     ev.AttemptFailed,
     ev.RunFailed,
+    ev.AttemptReleased,
     ev.RunRequeued,
     ev.RunCancelled,
 )
@@ -78,7 +80,19 @@ RUNS = Table(
 
 def run_view(task_id: str, run: Run, result: Json | None = None) -> RunView:
     """A run of the state as clients see it."""
-    attempts = run.attempts
+    return _view(task_id, run, result, tuple([_attempt(a, a.progress) for a in run.attempts]))
+
+
+def brief_run_view(task_id: str, run: Run) -> RunView:
+    """The same without the result and without progress, both of which may be large."""
+    return _view(task_id, run, None, tuple([_attempt(a, None) for a in run.attempts]))
+
+
+def _attempt(a: Attempt, progress: Json | None) -> AttemptView:
+    return AttemptView(a.number, a.worker, a.started_at, a.finished_at, a.outcome, a.error, progress)
+
+
+def _view(task_id: str, run: Run, result: Json | None, attempts: tuple[AttemptView, ...]) -> RunView:
     return RunView(
         task_id,
         run.id,
@@ -88,8 +102,8 @@ def run_view(task_id: str, run: Run, result: Json | None = None) -> RunView:
         run.nominal_at,
         run.retry_of,
         run.reason,
-        tuple([AttemptView(a.number, a.worker, a.started_at, a.finished_at, a.outcome, a.error) for a in attempts]),
-        attempts[0].started_at - run.scheduled_for if attempts else None,
+        attempts,
+        next((a.started_at - run.scheduled_for for a in attempts if a.outcome != "released"), None),
         run.retry_at,
         run.finished_at,
         run.nominal_until,
@@ -104,14 +118,14 @@ def run_view(task_id: str, run: Run, result: Json | None = None) -> RunView:
 def project(accepted: Accepted) -> Sequence[Change]:
     """A row for each run that the decision made or moved on, and for each range of skipped fire times.
 
-    Late reports are evidence and renewed leases are no news: neither changes a row.
+    Late reports are evidence and leases that are only renewed are no news: neither changes a row.
     """
     after = accepted.after
     task_id, last = after.id, after.last_finished
     changes: list[Change] = []
     others: dict[str, Run] | None = None
     for event in accepted.record.events:
-        if isinstance(event, _OF_A_RUN):
+        if isinstance(event, _OF_A_RUN) or (isinstance(event, ev.AttemptRenewed) and event.progress is not None):
             run = after.runs.get(event.run_id)
             if run is None:
                 if last is not None and last.id == event.run_id:
@@ -136,7 +150,7 @@ def _runs_left(accepted: Accepted) -> dict[str, Run]:
     before = accepted.before
     tasks: dict[str, Task] = {}
     for event in accepted.record.events:
-        if isinstance(event, _OF_A_RUN):
+        if isinstance(event, (*_OF_A_RUN, ev.AttemptRenewed)):
             run_id = event.run_id
             task = tasks.get(run_id)
             if task is None:

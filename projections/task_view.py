@@ -12,7 +12,7 @@ from taskscheduler.domain.events import BackfillOverlap, Pending
 from taskscheduler.domain.state import Backfill, BackfillStatus, Counts, Pause, Task, TaskStatus
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.changes import Change, Delete, Later
-from taskscheduler.projections.runs import RunView, run_view
+from taskscheduler.projections.runs import RunView, brief_run_view
 from taskscheduler.projections.tables import Column, Table
 
 
@@ -83,7 +83,7 @@ def view_of(task: Task) -> TaskView:
         task.created_at,
         task.updated_at,
         task.upcoming,
-        None if last is None else run_view(task.id, last),
+        None if last is None else brief_run_view(task.id, last),
         task.counts,
         task.pause,
         task.deleted_at,

@@ -12,8 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from taskscheduler.domain.decision import Accepted, AnyAccepted, of_tasks
-from taskscheduler.domain.definition import Definition, Lane, lane_of
-from taskscheduler.domain.events import AttemptClaimed, RunCancelled, RunFailed, RunQueued, RunRequeued, TaskUpdated
+from taskscheduler.domain.definition import EXEC_KIND, Definition, Lane, lane_of
+from taskscheduler.domain.events import (
+    AttemptClaimed,
+    AttemptReleased,
+    RunCancelled,
+    RunFailed,
+    RunQueued,
+    RunRequeued,
+    TaskUpdated,
+)
 from taskscheduler.domain.state import Run
 from taskscheduler.domain.values import DAY, SECOND, Instant
 from taskscheduler.streams.gates import Gate, Room
@@ -132,9 +140,9 @@ class Claimables:
         if group in ALL_KINDS:
             shelves = [self._shelf(group, "")]
         else:
-            shelves = [
-                self._shelf(group, kind) for kind in (sorted(self._known_kinds(group)) if kinds is None else kinds)
-            ]
+            if kinds is None:
+                kinds = sorted(kind for kind in self._known_kinds(group) if kind != EXEC_KIND)
+            shelves = [self._shelf(group, kind) for kind in kinds]
         for shelf in shelves:
             found = shelf.next(now)
             if found is not None and (best is None or found[0] < best[0]):
@@ -199,7 +207,7 @@ def _on(group: str, kind: str) -> str | None:
     return None if group in ALL_KINDS else kind
 
 
-_MOVES = (RunQueued, RunRequeued, AttemptClaimed, RunFailed, RunCancelled)
+_MOVES = (RunQueued, RunRequeued, AttemptClaimed, AttemptReleased, RunFailed, RunCancelled)
 
 
 def _touched(change: Accepted) -> Iterable[str]:

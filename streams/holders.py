@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from taskscheduler.domain.decision import Accepted, AnyAccepted, of_tasks
-from taskscheduler.domain.events import AttemptClaimed, AttemptFailed, AttemptSucceeded, RunCancelled
+from taskscheduler.domain.events import AttemptClaimed, AttemptFailed, AttemptReleased, AttemptSucceeded, RunCancelled
 
-_ENDS = (AttemptSucceeded, AttemptFailed, RunCancelled)
+_ENDS = (AttemptSucceeded, AttemptFailed, AttemptReleased, RunCancelled)
 
 
 class Holding(NamedTuple):

@@ -34,6 +34,7 @@ _OF_A_RUN = (
     ev.AttemptSucceeded,
     ev.AttemptFailed,
     ev.RunFailed,
+    ev.AttemptReleased,
     ev.ReportedLate,
     ev.RunCancelled,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -158,6 +159,13 @@ class TaskOptions(ScheduleOptions):
     ] = None
     queue: Annotated[str | None, Parameter(help="Give it to a worker of this queue.")] = None
     kind: Annotated[str | None, Parameter(help="With --queue: the handler that is to run it.")] = None
+    exec: Annotated[
+        str | None, Parameter(help="Run this command on a worker of --queue: 'rsync -a /data /backup', no shell.")
+    ] = None
+    env: Annotated[
+        list[str] | None, Parameter(negative="", help="With --exec: a variable, name=value; repeatable.")
+    ] = None
+    cwd: Annotated[str | None, Parameter(help="With --exec: the directory to run it in.")] = None
     noop: Annotated[bool, Parameter(negative="", show_default=False, help="Do nothing, successfully.")] = False
     payload: Annotated[str | None, Parameter(help="JSON, or @file, or @- for standard input.")] = None
     tag: Annotated[list[str] | None, Parameter(negative="", help="A tag, key=value; repeatable.")] = None
@@ -216,6 +224,8 @@ class TaskOptions(ScheduleOptions):
             raise UsageError("--method and --header go with --http")
         if self.queue is None and self.kind is not None:
             raise UsageError("--kind goes with --queue")
+        if self.exec is None and (self.env is not None or self.cwd is not None):
+            raise UsageError("--env and --cwd go with --exec")
         if self.noop:
             return {"type": "noop"}
         if self.http is not None:
@@ -226,10 +236,27 @@ class TaskOptions(ScheduleOptions):
                 target["headers"] = pairs(self.header, "header")
             return target
         if self.queue is not None:
+            if self.exec is not None:
+                return self._exec(self.exec, self.queue)
             if self.kind is None:
                 raise UsageError("--queue goes with --kind, which names the worker's handler")
             return {"type": "queue", "queue": self.queue, "kind": self.kind}
+        if self.exec is not None:
+            raise UsageError("--exec goes with --queue, which names the workers that may run it")
         return None
+
+    def _exec(self, command: str, queue: str) -> dict[str, Any]:
+        if self.kind is not None:
+            raise UsageError("--exec and --kind exclude each other: a task has one target")
+        try:
+            target: dict[str, Any] = {"type": "exec", "queue": queue, "argv": shlex.split(command)}
+        except ValueError as error:
+            raise UsageError(f"--exec {command!r}: {error}") from error
+        if self.env is not None:
+            target["env"] = pairs(self.env, "env")
+        if self.cwd is not None:
+            target["cwd"] = self.cwd
+        return target
 
     def _targets(self) -> tuple[tuple[str, bool], ...]:
         return ("--http", self.http is not None), ("--queue", self.queue is not None), ("--noop", self.noop)

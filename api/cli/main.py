@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from taskscheduler.api.cli.errors import FAILED, INTERRUPTED, OK, USAGE, Failed, exit_code, explain
 
@@ -18,6 +18,23 @@ def _release() -> str:
     from importlib.metadata import version
 
     return f"taskscheduler {version('taskscheduler')}"
+
+
+def _worker(
+    target: Annotated[str, Parameter(help="The worker as module:attribute, such as jobs:worker.")],
+    /,
+    *,
+    url: Annotated[str | None, Parameter(env_var="TASKSCHEDULER_URL", help="The server.")] = None,
+    queue: Annotated[str | None, Parameter(help="The queue to pull from.")] = None,
+    concurrency: Annotated[int | None, Parameter(help="How many runs at a time.")] = None,
+) -> None:
+    """Run a worker until SIGTERM or Ctrl-C: the first lets running handlers finish, a second one ends at once.
+
+    What the options leave out is as the worker was made.
+    """
+    from taskscheduler.api.cli.work import worker
+
+    worker(target, url, queue, concurrency)
 
 
 def build() -> App:
@@ -36,19 +53,21 @@ def build() -> App:
     flink = App(name="flink", help="The job that keeps the timers of a cluster.")
     replay = App(name="replay", help="Hold what was made of the log against it, make it anew, take the log elsewhere.")
     ledger = App(name="ledger", help="What became of every fire time.")
+    worker = App(name="worker", help="Run workers that pull from a queue.")
     import_ = App(name="import", help="Make tasks of what other schedulers have: crontabs, CronJobs, beat schedules.")
-    nouns = (task, schedule, calendar, ledger, import_, cluster, flink, replay, config)
+    nouns = (worker, task, schedule, calendar, ledger, import_, cluster, flink, replay, config)
     for noun in nouns:
         app.command(noun)
     groups = {"": app, **{noun.name[0]: noun for noun in nouns}}
     for parent, name, target, help in _COMMANDS:
         groups[parent].command(_MODULES + target, name=name, help=help)
+    worker.default(_worker)
     return app
 
 
 _COMMANDS = (
     ("", "serve", "serve:serve", "Run the server until SIGTERM or Ctrl-C."),
-    ("", "worker", "work:worker", "Run a worker that pulls from a queue."),
+    ("worker", "exec", "work:exec_", "Run a worker that runs commands, of a list."),
     ("", "doctor", "doctor:doctor", "Check this machine, the settings and the data directory."),
     ("", "completion", "completion:completion", "Print or install completion for bash, zsh or fish."),
     ("task", "create", "create:create", "Create a task."),

@@ -1,6 +1,7 @@
 """Client and worker for the REST API; standard library, msgspec and aiohttp only."""
 
 from taskscheduler.client.async_client import AsyncClient
+from taskscheduler.client.command import Limits
 from taskscheduler.client.errors import (
     ApiError,
     Conflict,
@@ -12,7 +13,8 @@ from taskscheduler.client.errors import (
     Unavailable,
     Unreachable,
 )
-from taskscheduler.client.job import Fail, Job
+from taskscheduler.client.exec_worker import ExecWorker
+from taskscheduler.client.job import Cancelled, Fail, Job
 from taskscheduler.client.models import (
     Attempt,
     AttemptError,
@@ -57,6 +59,7 @@ __all__ = [
     "Calendar",
     "CalendarSpec",
     "CalendarSummary",
+    "Cancelled",
     "CatchUp",
     "Client",
     "Conflict",
@@ -65,6 +68,7 @@ __all__ = [
     "DeadLetter",
     "Difference",
     "Event",
+    "ExecWorker",
     "Fail",
     "FieldError",
     "FireTime",
@@ -73,6 +77,7 @@ __all__ = [
     "Invalid",
     "Job",
     "Ledger",
+    "Limits",
     "Link",
     "LiveEvent",
     "NotFound",

@@ -18,6 +18,9 @@ TRY_AGAIN = frozenset({408, 409, 429})
 REPLY_SECONDS = 10.0
 LAST_LOOKS_SECONDS = (0.25, 0.5, 1.0, 2.0)
 LAST_LOOK_PAUSE = 0.05
+NO_WAIT = 0.001
+"""Seconds, for who does not want to wait. Not 0: a server need not notice that nobody waits any more for a request that
+it must not hold."""
 
 Send = Callable[[str, bytes, dict[str, str], float], Awaitable[Reply]]
 """Posts a body to a path, with more headers, within some seconds; raises transport.ERRORS."""
@@ -56,16 +59,19 @@ class Claims:
         self._away = False
         self._open: dict[str, Any] | None = None
 
-    async def next(self, most: int) -> list[Claim]:
+    async def next(self, most: int, *, hold: bool = True) -> list[Claim]:
         """Wait for work and give up to `most` claims, perhaps none; raises ApiError when the server refuses the worker.
+
+        With `hold` False there is no waiting for work to come.
 
         While the server is away it is asked again and again.
         """
-        request = {**self._fixed, "max": min(most, MOST_CLAIMS), "wait": _milliseconds(self._wait)}
+        wait = self._wait if hold else NO_WAIT
+        request = {**self._fixed, "max": min(most, MOST_CLAIMS), "wait": _milliseconds(wait)}
         self._open = {**request, "request_id": uuid4().hex}
         while True:
             asked_at = self._clock.now()
-            outcome = await self._ask(self._open, self._wait + REPLY_SECONDS)
+            outcome = await self._ask(self._open, wait + REPLY_SECONDS)
             if isinstance(outcome, Exception):
                 await self._pause(f"does not answer ({str(outcome) or type(outcome).__name__})")
             elif outcome.status >= 500 or outcome.status in TRY_AGAIN:
@@ -78,7 +84,7 @@ class Claims:
                 self._back()
                 if claims:
                     self._backoff.reset()
-                elif self._clock.now() - asked_at < min(1.0, self._wait / 2):
+                elif wait > NO_WAIT and self._clock.now() - asked_at < min(1.0, wait / 2):
                     # A server that cannot hold the request must not be asked in a tight loop.
                     await self._clock.sleep(self._backoff.next())
                 return claims
@@ -87,8 +93,7 @@ class Claims:
         """Give what an interrupted `next` may have been granted, so that it does not wait for its lease to run out."""
         if self._open is None:
             return []
-        # Not 0: a server need not notice that nobody waits any more for a request that it must not hold.
-        request = {**self._open, "wait": "1ms"}
+        request = {**self._open, "wait": _milliseconds(NO_WAIT)}
         self._open = None
         for seconds in LAST_LOOKS_SECONDS:
             outcome = await self._ask(request, seconds)

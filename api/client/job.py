@@ -3,19 +3,37 @@
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import msgspec
 
 from taskscheduler.client.duration import Duration, seconds
+
+if TYPE_CHECKING:
+    # For type checkers a Job without a type of payload is one of Any.
+    from typing_extensions import TypeVar
+
+    Payload = TypeVar("Payload", default=Any)
+else:
+    from typing import TypeVar
+
+    Payload = TypeVar("Payload")
 
 MOST_RESULT_BYTES = 64 * 1024
 MOST_MESSAGE_CHARACTERS = 4000
 MOST_TYPE_CHARACTERS = 100
 
 
+class ExecCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task with an `exec` target asks for."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str] = {}
+    cwd: str | None = None
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt that this worker holds, as the server gave it."""
+    """An attempt that this worker holds, as the server gave it. `timeout` is what it may take in all."""
 
     token: str
     task_id: str
@@ -26,21 +44,34 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     scheduled_for: datetime | None = None
     deadline: datetime | None = None
     heartbeat_timeout: timedelta | None = None
+    timeout: timedelta | None = None
+    exec: ExecCommand | None = None
+
+
+class Cancelled(Exception):
+    """Raised by `Job.check` when nobody waits for the result any more."""
 
 
 class Flag(threading.Event):
-    """An event that is true once it is set: `if job.cancelled`, or `job.cancelled.wait(seconds)` in a thread."""
+    """An event that is true once it is set: `if job.cancelled`, or `job.cancelled.wait(seconds)` in a thread.
+
+    `reason` is then Cancelled, TimedOut, ClaimLost or WorkerStopped.
+    """
+
+    reason = ""
 
     def __bool__(self) -> bool:
         return self.is_set()
 
 
-class Job:
+class Job(Generic[Payload]):
     """One attempt of a run, for its handler; use `(run_id, attempt)` to fence side effects.
 
-    `cancelled` becomes true when the run was cancelled, its claim was lost or the worker has to stop: nobody waits for
-    the result any more.
+    `cancelled` becomes true when the run was cancelled, its time is over, its claim was lost or the worker has to
+    stop: nobody waits for the result any more. `Job[T]` has a payload that was decoded to T.
     """
+
+    payload: Payload
 
     def __init__(self, claim: Claim, beat: Callable[[bytes], None] = lambda _: None) -> None:
         self.task_id = claim.task_id
@@ -50,6 +81,7 @@ class Job:
         self.payload = claim.payload
         self.scheduled_for = claim.scheduled_for
         self.deadline = claim.deadline
+        self.command = claim.exec
         self.cancelled = Flag()
         self._beat = beat
 
@@ -59,6 +91,15 @@ class Job:
         Leases are renewed without it. Raises TypeError when `progress` is no JSON.
         """
         self._beat(msgspec.json.encode(progress))
+
+    def progress(self, progress: Any) -> None:
+        """Say how far the work is, for all who look at the run; as `heartbeat`."""
+        self.heartbeat(progress)
+
+    def check(self) -> None:
+        """Raise Cancelled when nobody waits for the result any more: a place where a handler may be ended."""
+        if self.cancelled:
+            raise Cancelled("nobody waits for the result any more")
 
     def __repr__(self) -> str:
         return f"<Job {self.kind} of task {self.task_id}, run {self.run_id}, attempt {self.attempt}>"
@@ -87,7 +128,8 @@ class Fail(Exception):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How an attempt ended, as JSON without the token: `{"result"}` or `{"error", "retryable", "retry_after"}`."""
+    """How an attempt ended, as JSON without the token: `{"result"}`, `{"error", "retryable", "retry_after"}` or
+    `{"release"}`."""
 
     body: bytes
 
@@ -95,6 +137,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         """Give the outcome as one entry of a report."""
         rest = self.body[1:] if self.body == b"{}" else b"," + self.body[1:]
         return b'{"token":' + msgspec.json.encode(token) + rest
+
+
+RELEASE = Outcome(body=b'{"release":true}')
+"""It was never begun: the run goes back to its queue, and nothing of the attempt counts."""
 
 
 def success(result: Any) -> Outcome:

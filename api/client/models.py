@@ -43,7 +43,7 @@ class AttemptError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One try of a run; `outcome` is None while it runs."""
+    """One try of a run; `outcome` is None while it runs. `progress` is what its worker said last."""
 
     number: int
     worker: str | None = None
@@ -51,6 +51,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     outcome: str | None = None
     error: AttemptError | None = None
+    progress: Any = None
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

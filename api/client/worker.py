@@ -6,18 +6,19 @@ import random
 import re
 import signal
 import socket
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from taskscheduler.client.clock import Clock
 from taskscheduler.client.duration import Duration, seconds
-from taskscheduler.client.execution import Handler
+from taskscheduler.client.handlers import Function, Handler, handler_of, pickled
 from taskscheduler.client.shift import Plan, Shift
 from taskscheduler.client.transport import checked_url
 
-HandlerType = TypeVar("HandlerType", bound=Handler)
+HandlerType = TypeVar("HandlerType", bound=Function)
+Result = TypeVar("Result")
 
 
 class Worker:
@@ -62,19 +63,33 @@ class Worker:
         self._shift: Shift | None = None
         self._stops = 0
 
-    def handler(self, kind: str) -> Callable[[HandlerType], HandlerType]:
+    def handler(
+        self, kind: str, *, pool: Literal["thread", "process"] | None = None
+    ) -> Callable[[HandlerType], HandlerType]:
         """Register a function for runs of this kind: it is given a Job and returns the result (any JSON, or None).
 
-        An async function runs in the worker's event loop, any other in a thread. Raises ValueError for a second one.
+        An async function runs in the worker's event loop, any other in a thread, or with `pool="process"` in a process
+        that can be killed. An argument of another type than Job is the payload, decoded to that type; so is the payload
+        of a `Job[T]`. Raises ValueError for a second handler of a kind, and for what cannot be one.
         """
 
         def register(function: HandlerType) -> HandlerType:
             if kind in self._handlers:
                 raise ValueError(f"there is a handler for {kind!r} already")
-            self._handlers[kind] = function
+            self._handlers[kind] = handler_of(function, pool)
             return function
 
         return register
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]:
+        """What it runs, by kind."""
+        return self._handlers
+
+    @property
+    def concurrency(self) -> int:
+        """How many handlers run at a time."""
+        return self._plan.concurrency
 
     def configure(
         self, *, base_url: str | None = None, queue: str | None = None, concurrency: int | None = None
@@ -93,21 +108,40 @@ class Worker:
 
     def run_forever(self) -> None:
         """Run until SIGTERM or SIGINT: the first lets running handlers finish, a second one ends at once."""
-        asyncio.run(self._run_with_signals())
+        asyncio.run(self._run_with_signals(self.run()))
+
+    def run_until_idle(self) -> int:
+        """Run what waits in the queue now, and what that leads to at once; how many attempts it was.
+
+        Ends when there is nothing to claim and nothing runs: a retry that waits for its time is not waited for. Raises
+        as `run` does. In an event loop, await `until_idle` instead.
+        """
+        return asyncio.run(self._run_with_signals(self.until_idle()))
 
     async def run(self) -> None:
         """Run until `stop`; raises ApiError when the server refuses the worker, ValueError without any handler."""
+        await self._run(self._plan)
+
+    async def until_idle(self) -> int:
+        """The same as `run_until_idle`, in a running event loop."""
+        return await self._run(msgspec.structs.replace(self._plan, once=True))
+
+    async def _run(self, plan: Plan) -> int:
         if not self._handlers:
             raise ValueError("the worker has no handlers: give it some with @worker.handler(kind)")
         if self._shift is not None:
             raise RuntimeError("the worker is running already")
-        self._shift = Shift(self._plan, self._handlers, self._clock, self._chance)
+        for kind, handler in self._handlers.items():
+            if handler.pool == "process":
+                pickled(kind, handler.function)
+        self._shift = shift = Shift(plan, self._handlers, self._clock, self._chance)
         try:
-            self._shift.stopped(self._stops)
-            await self._shift.run()
+            shift.stopped(self._stops)
+            await shift.run()
         finally:
             self._shift = None
             self._stops = 0
+        return shift.ended
 
     def stop(self) -> None:
         """Claim no more and let `run` end once the handlers have; called again, it ends at once. From any thread."""
@@ -116,11 +150,11 @@ class Worker:
         if shift is not None:
             shift.loop.call_soon_threadsafe(shift.stopped, self._stops)
 
-    async def _run_with_signals(self) -> None:
+    async def _run_with_signals(self, running: Coroutine[Any, Any, Result]) -> Result:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        await self.run()
+        return await running
 
 
 def default_name() -> str:

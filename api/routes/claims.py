@@ -131,6 +131,18 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         return reply({})
 
     @post(
+        "/api/claims/{token:str}/release",
+        status_code=200,
+        opt=_documented("release", "Give back what has not begun", "Empty", "ReleaseIn"),
+    )
+    async def release(request: Request) -> Reply:
+        token, fields, key = await read(request, "release")
+        fields.end()
+        fields.errors.check()
+        await node.queue.release(token, key)
+        return reply({})
+
+    @post(
         "/api/claims/report",
         status_code=200,
         opt=op.documented(
@@ -168,7 +180,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
                 results[place] = _refused(problem_of(answer))
         return reply({"results": results})
 
-    return [claim, heartbeat, complete, fail, report]
+    return [claim, heartbeat, complete, fail, release, report]
 
 
 async def _unless_gone(request: Request, asked: ClaimRequest, claiming: Any) -> list[Given]:
@@ -195,7 +207,7 @@ def _report(item: object, deep: bool) -> Report:
     assert isinstance(item, dict)
     token, outcome = read_outcome(Fields(item, "", errors))
     errors.check()
-    return Report(token, outcome.result, outcome.error, outcome.retryable, outcome.retry_after)
+    return Report(token, outcome.result, outcome.error, outcome.retryable, outcome.retry_after, outcome.released)
 
 
 def _refused(problem: Problem) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from taskscheduler.api.body import join
+from taskscheduler.api.schemas import exec_target
 from taskscheduler.api.schemas.fields import NOT_YET, Fields
 from taskscheduler.api.schemas.shapes import ID, Schema, array, request, text, words
 from taskscheduler.domain.definition import PAYLOAD_LIMIT, HttpTarget, NoopTarget, QueueTarget, Target
@@ -27,8 +28,8 @@ _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\]")
 _OURS = {"task-id", "run-id", "attempt", "scheduled-for"}
 _CONNECTION = {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding"}
 _RESERVED = _OURS | _CONNECTION | {"upgrade", "proxy-authorization", "proxy-connection"}
-_TYPES = ("noop", "http", "queue")
-_LATER = ("kafka", "exec")
+_TYPES = ("noop", "http", "queue", "exec")
+_LATER = ("kafka",)
 
 
 def read_target(fields: Fields | None, forbidden: Forbidden) -> Target:
@@ -42,6 +43,8 @@ def read_target(fields: Fields | None, forbidden: Forbidden) -> Target:
     elif kind == "queue":
         queue, name = fields.id("queue", required=True), fields.id("kind", required=True)
         target = QueueTarget(queue=queue or "", kind=name or "")
+    elif kind == "exec":
+        target = exec_target.read_exec(fields)
     elif kind != "noop":
         if kind in _LATER:
             fields.error("type", NOT_YET)
@@ -173,10 +176,12 @@ SCHEMA: Schema = {
             title="A worker",
             description="A worker that pulls from `queue` runs its handler named `kind`.",
         ),
+        exec_target.SCHEMA,
     ],
     "examples": [
         {"type": "http", "url": "https://example.com/jobs/report"},
         {"type": "queue", "queue": "mail", "kind": "send-welcome"},
+        {"type": "exec", "queue": "backups", "argv": ["rsync", "-a", "/data/", "/backup/"]},
         {"type": "noop"},
     ],
 }

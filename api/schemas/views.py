@@ -24,6 +24,7 @@ from taskscheduler.api.schemas.shapes import (
     words,
 )
 from taskscheduler.api.schemas.task import OVERLAPS
+from taskscheduler.api.schemas.work import KIND
 from taskscheduler.domain.events import BackfillOverlap
 from taskscheduler.domain.state import MAX_BACKFILLS, BackfillStatus, Counts
 
@@ -37,8 +38,9 @@ _ATTEMPT = response(
         "worker": TEXT,
         "started_at": INSTANT,
         "finished_at": nullable(INSTANT),
-        "outcome": nullable(words("succeeded", "failed", "timed_out", "lost", "cancelled")),
+        "outcome": nullable(words("succeeded", "failed", "timed_out", "lost", "cancelled", "released")),
         "error": nullable(ref("Error")),
+        "progress": {**ANY, "description": "What its worker said last about how far it is."},
     },
     description="One try of a run; `outcome` is null while it runs.",
 )
@@ -108,8 +110,10 @@ _SCHEDULE: Schema = {
     "description": "null: once, when it was made.",
 }
 _CLOCK_NOTE: Schema = {**nullable(TEXT), "description": "What a clock change did to it, or dropped before it."}
+_COMMAND: dict[str, Schema] = {"queue": ID, "argv": array(TEXT), "env": _TEXTS, "cwd": nullable(TEXT)}
 _TARGET: Schema = {
     "oneOf": [
+        response({"type": {"const": "exec"}, **_COMMAND}),
         response({"type": {"const": "noop"}}),
         response(
             {
@@ -274,7 +278,7 @@ COMPONENTS: dict[str, Schema] = {
             "task_id": ID,
             "run_id": ID,
             "attempt": whole(1, 2**31),
-            "kind": ID,
+            "kind": {**ID, "pattern": KIND, "description": "`$exec` for a command."},
             "payload": _PAYLOAD,
             "scheduled_for": INSTANT,
             "deadline": {**INSTANT, "description": "The attempt ends then: by its timeout, or the run's deadline."},
@@ -283,7 +287,9 @@ COMPONENTS: dict[str, Schema] = {
                 "description": "Where it is no longer than the lease: the attempt ends when nothing is heard so long.",
             },
             "lease_until": {**INSTANT, "description": "The attempt ends when nothing is heard by then."},
-        }
+            "timeout": {**DURATION_OUT, "description": "From the claim to its deadline, for who has another clock."},
+        },
+        {"exec": response(_COMMAND, description="The command, where the task has an `exec` target.")},
     ),
     "Beat": response(
         {

@@ -7,8 +7,9 @@ import msgspec
 from taskscheduler.api.schemas.fields import ID_HINT, Fields
 from taskscheduler.api.schemas.policies import LONGEST_ERROR_TYPE
 from taskscheduler.api.schemas.shapes import ANY, DURATION, ID, LABEL, TEXT, Schema, array, ref, request, text, whole
+from taskscheduler.domain.definition import EXEC_KIND
 from taskscheduler.domain.events import Error
-from taskscheduler.domain.ids import is_id
+from taskscheduler.domain.ids import ID_PATTERN, is_id
 from taskscheduler.domain.retry import LARGEST_DELAY
 from taskscheduler.domain.values import HOUR, MINUTE, SECOND, Json, Millis
 from taskscheduler.streams.dispatch.dispatcher import HOLDER
@@ -22,6 +23,8 @@ RESULT_LIMIT = 64 * 1024
 PROGRESS_LIMIT = 16 * 1024
 LONGEST_MESSAGE = 64 * 1024
 LONGEST_TOKEN = 1_000
+KIND = rf"({ID_PATTERN})|(^\{EXEC_KIND}$)"
+"""A kind of work in a claim."""
 
 
 class ClaimRequest(msgspec.Struct, frozen=True):
@@ -42,6 +45,7 @@ class Outcome(msgspec.Struct, frozen=True):
     error: Error | None = None
     retryable: bool = True
     retry_after: Millis | None = None
+    released: bool = False
 
 
 def _worker(fields: Fields) -> str:
@@ -66,7 +70,7 @@ def read_claim_request(fields: Fields) -> ClaimRequest:
 
 
 def _kind(value: object) -> str:
-    if isinstance(value, str) and is_id(value):
+    if isinstance(value, str) and (is_id(value) or value == EXEC_KIND):
         return value
     raise ValueError(ID_HINT)
 
@@ -109,7 +113,17 @@ def _error(fields: Fields) -> Error:
 def read_outcome(fields: Fields) -> tuple[str, Outcome]:
     """One of many outcomes, with its token."""
     token = fields.text("token", 1, LONGEST_TOKEN, required=True) or ""
+    if "release" in fields:
+        return token, read_release(fields)
     return token, read_failure(fields) if "error" in fields else read_result(fields)
+
+
+def read_release(fields: Fields) -> Outcome:
+    """An attempt that is given back."""
+    if not fields.flag("release", True):
+        fields.error("release", "must be true, or left out with an outcome")
+    fields.end()
+    return Outcome(released=True)
 
 
 _TOKEN: Schema = {**text(1, LONGEST_TOKEN), "examples": ["kP3v-4dV"]}
@@ -127,7 +141,11 @@ COMPONENTS: dict[str, Schema] = {
     "ClaimRequest": request(
         {"worker": text(1, 200, pattern=LABEL, description="Who asks; shown with its attempts.")},
         {
-            "kinds": array(ID, MOST_KINDS, description="Kinds that the worker handles; all by default."),
+            "kinds": array(
+                {**ID, "pattern": KIND},
+                MOST_KINDS,
+                description="Kinds that the worker handles; by default all but `$exec`: commands of `exec` targets.",
+            ),
             "max": whole(1, MOST_CLAIMS, default=1),
             "wait": {**DURATION, "default": "PT0S", "description": "How long to wait for work, at most 60 s."},
             "lease": {
@@ -144,6 +162,7 @@ COMPONENTS: dict[str, Schema] = {
     "HeartbeatIn": request(
         {}, {"progress": {**ANY, "description": "Any JSON, at most 16 KiB."}}, examples=[{"progress": {"done": 40}}]
     ),
+    "ReleaseIn": request({}, {}, examples=[{}]),
     "CompleteIn": request({}, _RESULT, examples=[{"result": {"rows": 12}}]),
     "FailIn": request(
         {"error": ref("ErrorIn")},
@@ -154,6 +173,7 @@ COMPONENTS: dict[str, Schema] = {
         "anyOf": [
             request({"token": _TOKEN}, _RESULT, title="Success"),
             request({"token": _TOKEN, "error": ref("ErrorIn")}, _FAILURE, title="Failure"),
+            request({"token": _TOKEN, "release": {"const": True}}, title="Given back before it has begun"),
         ]
     },
     "ReportIn": request(

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from taskscheduler.commands.handler import Answer, Ask, CommandHandler, Done, Unavailable
-from taskscheduler.domain.definition import Definition, Lane, QueueTarget, lane_of
+from taskscheduler.domain.definition import Definition, ExecTarget, Lane, lane_of
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.events import Error
-from taskscheduler.domain.messages import Claim, Complete, Fail, Key, Renew
+from taskscheduler.domain.messages import Claim, Complete, Fail, Key, Release, Renew
 from taskscheduler.domain.state import Attempt, Run
 from taskscheduler.domain.values import Instant, Json, Millis
 from taskscheduler.streams.claimable import Claimable, WaitingRuns
@@ -34,8 +34,10 @@ class Given(msgspec.Struct, frozen=True, gc=False):
     payload: Json | None
     scheduled_for: Instant
     deadline: Instant
+    timeout: Millis
     lease_until: Instant
     heartbeat: Millis | None = None
+    command: ExecTarget | None = None
 
 
 class Beat(msgspec.Struct, frozen=True, gc=False):
@@ -46,13 +48,14 @@ class Beat(msgspec.Struct, frozen=True, gc=False):
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):
-    """One outcome: an error, or success with a result."""
+    """One outcome: an error, or success with a result; or none, when the attempt has not begun (`released`)."""
 
     token: str
     result: Json | None = None
     error: Error | None = None
     retryable: bool = True
     retry_after: Millis | None = None
+    released: bool = False
 
 
 class _Poll:
@@ -156,6 +159,10 @@ class QueueService:
         """The attempt failed. Raises ClaimUnknown, ClaimLost, Unavailable."""
         await self._report_one(Report(token, None, error, retryable, retry_after), key)
 
+    async def release(self, token: str, key: Key | None = None) -> None:
+        """The attempt has not begun and is given back. Raises ClaimUnknown, ClaimLost, Unavailable."""
+        await self._report_one(Report(token, released=True), key)
+
     async def report(self, reports: Sequence[Report]) -> list[DomainError | Unavailable | None]:
         """Many outcomes, each on its own: None where it was accepted, else why not."""
         answers: list[Answer | None] = [None] * len(reports)
@@ -177,8 +184,10 @@ class QueueService:
 
     def _ask(self, report: Report, key: Key | None) -> Ask:
         said, hashed = self._tokens.read(report.token), token_hash(report.token)
-        command: Complete | Fail
-        if report.error is None:
+        command: Complete | Fail | Release
+        if report.released:
+            command = Release(said.run_id, said.number, hashed)
+        elif report.error is None:
             command = Complete(said.run_id, said.number, hashed, report.result)
         else:
             command = Fail(said.run_id, said.number, hashed, report.error, report.retryable, report.retry_after)
@@ -282,10 +291,12 @@ def _given(token: str, task_id: str, definition: Definition, run: Run, attempt: 
         task_id=task_id,
         run_id=run.id,
         attempt=attempt.number,
-        kind=target.kind if isinstance(target, QueueTarget) else "",
+        kind=lane_of(definition).kind,
         payload=definition.payload,
         scheduled_for=run.scheduled_for,
         deadline=attempt.deadline,
+        timeout=attempt.deadline - attempt.started_at,
         lease_until=attempt.lease_until,
         heartbeat=attempt.heartbeat,
+        command=target if isinstance(target, ExecTarget) else None,
     )

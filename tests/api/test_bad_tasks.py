@@ -288,11 +288,38 @@ async def test_every_wrong_field_is_named(api: httpx.AsyncClient, body: Any, poi
     assert sorted(error["pointer"] for error in response.json()["errors"]) == sorted(pointers)
 
 
+EXEC = {"type": "exec", "queue": "q", "argv": ["ls"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"queue": None}, "/target/queue"),
+        ({"argv": None}, "/target/argv"),
+        ({"argv": []}, "/target/argv"),
+        ({"argv": "ls -l"}, "/target/argv"),
+        ({"argv": ["ls", 1]}, "/target/argv/1"),
+        ({"argv": ["ls", "a\0b"]}, "/target/argv/1"),
+        ({"argv": [""]}, "/target/argv/0"),
+        ({"argv": ["x" * 4_096] * 9}, "/target/argv"),
+        ({"env": {"A-B": "1"}}, "/target/env/A-B"),
+        ({"env": {"A": 1}}, "/target/env/A"),
+        ({"env": {"TASK_ID": "1"}}, "/target/env/TASK_ID"),
+        ({"env": []}, "/target/env"),
+        ({"cwd": "here"}, "/target/cwd"),
+        ({"shell": True}, "/target/shell"),
+    ],
+)
+async def test_a_command_that_is_none_is_refused(api: httpx.AsyncClient, change: dict[str, Any], pointer: str) -> None:
+    response = await api.post("/api/tasks", json=task(target={**EXEC, **change}))
+    assert response.status_code == 422, response.text
+    assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
         (task(target={"type": "kafka", "topic": "t"}), "/target/type"),
-        (task(target={"type": "exec", "argv": ["ls"]}), "/target/type"),
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "PATCH"])

@@ -41,6 +41,18 @@ def test_create_sends_what_the_options_say(stub: StubServer, cli: Run) -> None:
     [
         (["--noop"], {"target": {"type": "noop"}}),
         (["--queue", "q", "--kind", "k"], {"target": {"type": "queue", "queue": "q", "kind": "k"}}),
+        (
+            ["--queue", "q", "--exec", "tar -c 'a b'", "--env", "A=1", "--cwd", "/srv"],
+            {
+                "target": {
+                    "type": "exec",
+                    "queue": "q",
+                    "argv": ["tar", "-c", "a b"],
+                    "env": {"A": "1"},
+                    "cwd": "/srv",
+                }
+            },
+        ),
         (["--noop", "--delay", "1h"], {"schedule": {"delay": "1h"}}),
         (["--noop", "--every", "PT5M"], {"schedule": {"every": "PT5M"}}),
         (["--noop", "--at", "2030-01-31T08:00:00Z"], {"schedule": {"at": "2030-01-31T08:00:00"}}),
@@ -102,6 +114,12 @@ def test_create_takes_a_file_which_options_override(stub: StubServer, cli: Run, 
         (["config", "show", "--set", "warp=9"], ["warp"]),
         (["config", "show", "--port", "99999"], ["port", "99999"]),
         (["config", "show", "--host", "0.0.0.0"], ["allow_unauthenticated"]),
+        (["task", "create", "x", "--exec", "ls"], ["--queue"]),
+        (["task", "create", "x", "--queue", "q", "--cwd", "/"], ["--exec"]),
+        (["task", "create", "x", "--queue", "q", "--exec", "ls '"], ["--exec", "quotation"]),
+        (["task", "create", "x", "--queue", "q", "--exec", "ls", "--kind", "k"], ["--exec", "--kind"]),
+        (["worker", "exec", "--queue", "q", "--allow", "rsync"], ["whole path"]),
+        (["worker", "exec", "--queue", "q", "--allow", "/bin/sh", "--max-memory", "much"], ["512MiB"]),
         (["worker", "nonsense"], ["module:attribute"]),
         (["worker", "no_such_module:worker"], ["no_such_module"]),
         (["worker", "json:dumps"], ["taskscheduler.client.Worker"]),

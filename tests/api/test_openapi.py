@@ -14,7 +14,7 @@ from taskscheduler.api.openapi import document, operation_of
 
 APP = refusing_app()
 DOCUMENT = document(APP)
-LATER = ("kafka", "exec")
+LATER = ("kafka",)
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -40,6 +40,7 @@ async def test_a_run_is_claimed_kept_alive_and_completed(api: httpx.AsyncClient,
         "scheduled_for": "2030-01-01T00:00:00.000Z",
         "deadline": "2030-01-01T00:01:00.000Z",
         "heartbeat_timeout": None,
+        "timeout": "PT1M",
         "lease_until": "2030-01-01T00:00:10.000Z",
     }
     clock.now += 6000
@@ -149,3 +150,53 @@ async def test_each_outcome_of_a_report_is_judged_on_its_own(api: httpx.AsyncCli
         assert [result["status"] for result in response.json()["results"]] == [200, 200, 409, 404, 422, 422]
     statuses = [(await api.get(f"/api/tasks/{task_id}")).json()["status"] for task_id in ids]
     assert statuses == ["completed", "failed", "cancelled"]
+
+
+async def test_what_has_not_begun_is_given_back_and_costs_no_attempt(api: httpx.AsyncClient) -> None:
+    task_id = await created(api, retry={"max_attempts": 1})
+    [claim] = await claimed(api)
+    for _ in range(2):
+        done = await api.post(f"/api/claims/{claim['token']}/release", json={})
+        assert (done.status_code, done.json()) == (200, {})
+    [again] = await claimed(api, worker="other")
+    assert (again["run_id"], again["attempt"]) == (claim["run_id"], 2)
+    reply = await api.post("/api/claims/report", json={"outcomes": [{"token": again["token"], "release": True}]})
+    assert reply.json() == {"results": [{"status": 200}]}
+    wrong = await api.post("/api/claims/report", json={"outcomes": [{"token": again["token"], "release": 1}]})
+    assert wrong.json()["results"][0]["status"] == 422
+    [third] = await claimed(api)
+    late = await api.post(f"/api/claims/{claim['token']}/complete", json={})
+    assert late.status_code == 409
+    assert (await api.post(f"/api/claims/{third['token']}/complete", json={})).status_code == 200
+    run = (await api.get(f"/api/tasks/{task_id}/runs/{claim['run_id']}")).json()
+    assert [attempt["outcome"] for attempt in run["attempts"]] == ["released", "released", "succeeded"]
+    assert run["status"] == "succeeded"
+
+
+async def test_progress_is_shown_while_a_run_goes_on(api: httpx.AsyncClient, clock: Clock) -> None:
+    task_id = await created(api)
+    [claim] = await claimed(api)
+    clock.now += 2000
+    await api.post(f"/api/claims/{claim['token']}/heartbeat", json={"progress": {"done": 1}})
+    run = (await api.get(f"/api/tasks/{task_id}/runs/{claim['run_id']}")).json()
+    assert run["attempts"][0]["progress"] == {"done": 1}
+    assert (await api.get(f"/api/tasks/{task_id}")).json()["last_run"]["attempts"][0]["progress"] is None
+    await api.post(f"/api/claims/{claim['token']}/complete", json={})
+    run = (await api.get(f"/api/tasks/{task_id}/runs/{claim['run_id']}")).json()
+    assert run["attempts"][0]["progress"] == {"done": 1}
+
+
+async def test_commands_go_to_who_asks_for_them_only(api: httpx.AsyncClient) -> None:
+    target = {"type": "exec", "queue": "mail", "argv": ["rsync", "-a"], "env": {"A": "1"}, "cwd": "/srv"}
+    made = await api.post("/api/tasks", json={"name": "x", "target": target, "payload": {"n": 1}})
+    assert made.json()["target"] == target
+    task_id = made.json()["id"]
+    assert await claimed(api, wait=0) == []
+    assert await claimed(api, wait=0, kinds=["exec"]) == []
+    [claim] = await claimed(api, kinds=["$exec"])
+    assert (claim["task_id"], claim["kind"], claim["payload"]) == (task_id, "$exec", {"n": 1})
+    assert claim["exec"] == {name: value for name, value in target.items() if name != "type"}
+    refused = await api.post(
+        "/api/tasks", json={"name": "x", "target": {"type": "queue", "queue": "q", "kind": "$exec"}}
+    )
+    assert refused.status_code == 422

@@ -139,7 +139,7 @@ def test_every_package_on_disk_is_listed() -> None:
 
 def test_every_file_is_in_the_wheel_and_nothing_else(wheel: Path) -> None:
     expected = {f"{package.replace('.', '/')}/__init__.py" for package in packages_on_disk()}
-    expected |= {f"taskscheduler/{root}/py.typed" for root in (*ROOTS, "client")}
+    expected |= {f"taskscheduler/{root}/py.typed" for root in (*ROOTS, "client", "testing")}
     for name in repository_files():
         folder, file = os.path.split(name)
         if folder.split("/")[0] in ROOTS and file.endswith(".py"):

@@ -214,7 +214,7 @@ class Stub:
             "retry": {"max_attempts": 3, "initial": "PT1S", "max": "PT1H", "give_up_on": []},
         }
         self.tasks[task["id"]] = task
-        if task["schedule"] is None and task["target"]["type"] == "queue":
+        if task["schedule"] is None and task["target"]["type"] in ("queue", "exec"):
             self.fire(task)
         return task
 
@@ -420,6 +420,8 @@ class Stub:
             "payload": task["payload"],
             "scheduled_for": NOW,
             "deadline": "2030-01-01T00:05:00.000Z",
+            "timeout": task.get("timeout", "PT5M"),
+            **({"exec": task["target"]} if task["target"]["type"] == "exec" else {}),
         }
 
     async def heartbeat(self, request: web.Request) -> web.Response:
@@ -437,6 +439,11 @@ class Stub:
         if held is None or held.lost:
             return {"status": 404 if held is None else 409}
         held.lost = True
+        if outcome.get("release"):
+            held.run["attempts"][-1]["outcome"] = "released"
+            held.run["status"] = "queued"
+            self.due.insert(0, held.run["id"])
+            return {"status": 200}
         error, attempt, task = outcome.get("error"), held.run["attempts"][-1], self.tasks[held.run["task_id"]]
         attempt.update(outcome="succeeded" if error is None else "failed", error=error, finished_at=NOW)
         if held.cancel:

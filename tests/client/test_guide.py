@@ -22,7 +22,7 @@ def run(block: str, url: str) -> dict[str, Any]:
 
 
 def test_the_first_worker_has_15_lines() -> None:
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     assert len([line for line in BLOCKS[0].splitlines() if line]) <= 15
 
 
@@ -41,12 +41,23 @@ async def test_the_task_of_the_guide_is_created(stub: Stub) -> None:
     assert await asyncio.to_thread(send_welcome, "a@example.org") in stub.tasks
 
 
+async def test_a_payload_with_a_type_is_decoded(stub: Stub) -> None:
+    worker: Worker = run(BLOCKS[2], stub.url)["worker"]
+    target = {"type": "queue", "queue": "orders", "kind": "ship"}
+    for payload in ({"number": 6, "due": "2030-01-31"}, {"number": "six"}):
+        stub.make({"name": "ship", "target": target, "payload": payload})
+    await worker.until_idle()
+    shipped, refused = sorted(stub.outcomes(), key=lambda outcome: "error" in outcome)
+    assert shipped["result"] == {"number": 6, "attempt": 1}
+    assert refused["error"] == {"type": "InvalidPayload", "message": "Expected `int`, got `str` - at `$.number`"}
+
+
 async def test_the_copying_handler_copies(stub: Stub, start: Any, tmp_path: Path) -> None:
     source, goal = tmp_path / "from", tmp_path / "to"
     for folder in (source, goal):
         folder.mkdir()
     (source / "a.txt").write_text("a")
-    worker: Worker = run(BLOCKS[2], stub.url)["worker"]
+    worker: Worker = run(BLOCKS[3], stub.url)["worker"]
     target = {"type": "queue", "queue": "files", "kind": "copy"}
     stub.make({"name": "copy", "target": target, "payload": {"from": str(source), "to": str(goal)}})
     start(worker)

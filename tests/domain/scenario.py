@@ -94,6 +94,8 @@ def brief(event: ev.Event) -> str:
             return f"succeeded #{number}"
         case ev.AttemptFailed(number=number, outcome=outcome, retry_at=retry, reason=reason):
             return f"{outcome} #{number}, " + (reason or f"retry {_or_none(retry)}")
+        case ev.AttemptReleased(number=number):
+            return f"released #{number}"
         case ev.ReportedLate(number=number, outcome=outcome):
             return f"late #{number} {outcome}"
         case ev.KeyUsed(key=key, verb=verb):

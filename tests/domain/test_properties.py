@@ -204,7 +204,7 @@ def test_an_attempt_is_claimed_once_and_ended_once(first: int, moves: list[tuple
             if isinstance(event, ev.AttemptClaimed):
                 assert (event.run_id, event.number) not in claimed
                 claimed.add((event.run_id, event.number))
-            elif isinstance(event, ev.AttemptSucceeded | ev.AttemptFailed):
+            elif isinstance(event, ev.AttemptSucceeded | ev.AttemptFailed | ev.AttemptReleased):
                 assert (event.run_id, event.number) in claimed - ended
                 ended.add((event.run_id, event.number))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,3 +139,44 @@ async def test_runs_are_claimed_by_kind_and_reported_together(users: Instances, 
     assert [result["status"] for result in reply["results"]] == [200, 200, 200, 404]
     statuses = Counter(task["status"] for task in await users.pages(f"/api/tasks?tag=of:{name}"))
     assert statuses == {"completed": 2, "failed": 1, "running": 3}
+
+
+async def test_what_a_worker_gives_back_is_another_s_at_once(users: Instances, name: str) -> None:
+    made = await users.create(work(name, retry={"max_attempts": 1}))
+    [given] = await claimed(users, name, at=0, worker="leaving")
+    await users.write("POST", f"/api/claims/{given['token']}/release", at=-1)
+    [claim] = await claimed(users, name, at=-1)
+    assert (claim["run_id"], claim["attempt"]) == (given["run_id"], 2)
+    await users.write("POST", f"/api/claims/{claim['token']}/complete", at=0)
+    run = await users.read(f"/api/tasks/{made['id']}/runs/{claim['run_id']}")
+    assert [attempt["outcome"] for attempt in run["attempts"]] == ["released", "succeeded"]
+
+
+async def test_a_command_is_run_and_followed(scheduler: Scheduler, users: Instances, name: str, tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text("#!/bin/sh\necho begun $1; while [ ! -e open ]; do sleep 0.05; done; cat; exit 0\n")
+    script.chmod(0o700)
+    command = [str(Path(sys.executable).with_name("taskscheduler")), "worker", "exec", "--queue", name]
+    command += ["--allow", f"job={script} *", "--cwd", str(tmp_path), "--url", scheduler.urls[-1]]
+    working = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        target = {"type": "exec", "queue": name, "argv": ["job", "well"]}
+        made = await users.create({"name": name, "target": target, "payload": {"n": 1}})
+        [run] = (await users.until(f"/api/tasks/{made['id']}/runs", _progressed))["items"]
+        assert run["attempts"][0]["progress"]["output_tail"] == "begun well\n"
+        (tmp_path / "open").touch()
+        ended = await users.ended(made["id"])
+        assert ended["status"] == "completed"
+        run = await users.read(f"/api/tasks/{made['id']}/runs/{run['id']}")
+        assert (run["result"]["exit_code"], run["result"]["output_tail"]) == (0, 'begun well\n{"n":1}')
+        other = await users.create({"name": name, "target": {**target, "argv": ["rm", "-rf"]}})
+        assert (await users.ended(other["id"]))["status"] == "failed"
+        [run] = await users.pages(f"/api/tasks/{other['id']}/runs")
+        assert (run["reason"], run["attempts"][0]["error"]["type"]) == ("gave_up", "CommandNotAllowed")
+    finally:
+        working.terminate()
+        assert await asyncio.wait_for(working.wait(), 60) == 0
+
+
+def _progressed(page: dict[str, Any]) -> bool:
+    return any(attempt["progress"] for run in page["items"] for attempt in run["attempts"])

@@ -107,6 +107,9 @@ class Account:
                 backfills.run_ended(event.run_id, failed=True)
                 self.failures += 1
                 self.failed_last = True
+            case ev.AttemptReleased():
+                assert fires.definition is not None
+                attempts.released(event, fires.definition, commands)
             case ev.RunRequeued():
                 assert fires.definition is not None
                 attempts.requeued(event, fires.definition)

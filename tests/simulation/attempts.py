@@ -13,11 +13,22 @@ from taskscheduler.domain.state import Task
 class Held:
     """An active run: `number` counts its attempts, the rest is of the last one."""
 
-    __slots__ = ("claim_by", "deadline", "due", "heartbeat", "lease_until", "number", "status", "token", "until")
+    __slots__ = (
+        "claim_by",
+        "deadline",
+        "due",
+        "heartbeat",
+        "lease_until",
+        "number",
+        "released",
+        "status",
+        "token",
+        "until",
+    )
 
     def __init__(self) -> None:
         self.status = "queued"
-        self.number = self.lease_until = self.deadline = 0
+        self.number = self.released = self.lease_until = self.deadline = 0
         self.token = ""
         self.claim_by = self.until = self.heartbeat = self.due = None  # type: int | None
         """`until` is the deadline of the run; `due` is when the run needs attention."""
@@ -47,7 +58,7 @@ class Attempts:
         self._waits(held, event, definition)
 
     @staticmethod
-    def _waits(held: Held, event: ev.RunQueued | ev.RunRequeued, definition: Definition) -> None:
+    def _waits(held: Held, event: ev.RunQueued | ev.RunRequeued | ev.AttemptReleased, definition: Definition) -> None:
         patience = definition.queue_timeout
         assert event.claim_by == (None if patience is None else event.at + patience)
         held.claim_by = event.claim_by
@@ -79,7 +90,8 @@ class Attempts:
 
     def renewed(self, event: ev.AttemptRenewed) -> None:
         held = self._attempt(event)
-        assert held.lease_until < event.lease_until <= held.deadline, "a renewed lease is no longer than before"
+        longer = held.lease_until < event.lease_until or event.progress is not None
+        assert longer and held.lease_until <= event.lease_until <= held.deadline, "a lease was renewed for nothing"
         assert event.at < held.lease_until, "renewed when it was over"
         held.lease_until = held.due = event.lease_until
 
@@ -91,18 +103,18 @@ class Attempts:
 
     def failed(self, event: ev.AttemptFailed, definition: Definition, commands: Sequence[msg.Command]) -> None:
         held = self._attempt(event)
-        said = [c for c in commands if isinstance(c, msg.Fail | msg.Lose) and _names(c, event, held)]
+        said = [c for c in commands if isinstance(c, msg.Fail | msg.Lose | msg.Release) and _names(c, event, held)]
         match event.outcome:
             case "failed":
                 assert any(isinstance(c, msg.Fail) for c in said), "nobody said it failed"
             case "lost":
-                told = any(isinstance(c, msg.Lose) for c in said)
+                told = any(isinstance(c, msg.Lose | msg.Release) for c in said)
                 assert told or held.lease_until <= event.at, f"lost before its lease ends at {held.lease_until}"
             case "timed_out" if event.error.type == "HeartbeatTimeout":
                 assert held.heartbeat is not None and held.lease_until <= event.at, "timed out while it was heard from"
             case "timed_out":
                 assert held.deadline <= event.at, f"timed out before {held.deadline}"
-        retry, number = definition.retry, event.number
+        retry, number = definition.retry, event.number - held.released
         if event.retry_at is None:
             match event.reason:
                 case "attempts_exhausted":
@@ -114,7 +126,7 @@ class Attempts:
                     assert retry.max_elapsed is not None or held.until is not None, "given up for no deadline"
                 case reason:
                     raise AssertionError(f"the run failed for {reason}")
-            self.outcomes[event.run_id, number] = event.outcome
+            self.outcomes[event.run_id, event.number] = event.outcome
             self._end(event.run_id, event.outcome, "failed")
         else:
             asked = [c.retry_after for c in said if isinstance(c, msg.Fail) and c.retry_after is not None]
@@ -122,8 +134,16 @@ class Attempts:
             assert held.until is None or event.retry_at < held.until, "tried again after its deadline"
             wait = event.retry_at - event.at
             assert 0 <= wait <= max([retry.max, *asked]), f"the next attempt waits {wait} ms"
-            self.outcomes[event.run_id, number] = event.outcome
+            self.outcomes[event.run_id, event.number] = event.outcome
             held.status, held.due = "retrying", event.retry_at
+
+    def released(self, event: ev.AttemptReleased, definition: Definition, commands: Sequence[msg.Command]) -> None:
+        held = self._attempt(event)
+        assert any(isinstance(c, msg.Release) and _names(c, event, held) for c in commands), "given back by nobody"
+        self.outcomes[event.run_id, event.number] = "released"
+        held.released += 1
+        held.status = "queued"
+        self._waits(held, event, definition)
 
     def cancelled(self, event: ev.RunCancelled) -> None:
         assert event.run_id in self.active, f"{event.run_id} was cancelled after its end"
@@ -153,7 +173,7 @@ class Attempts:
         assert held.status == status, f"the run {run_id} is {held.status}, not {status}"
         return held
 
-    def _attempt(self, event: ev.AttemptRenewed | ev.AttemptSucceeded | ev.AttemptFailed) -> Held:
+    def _attempt(self, event: ev.AttemptRenewed | ev.AttemptSucceeded | ev.AttemptFailed | ev.AttemptReleased) -> Held:
         held = self._held(event.run_id, "running")
         assert held.number == event.number, f"attempt {event.number} of {event.run_id} is not the one that runs"
         return held
@@ -166,6 +186,8 @@ class Attempts:
 
 
 def _names(
-    command: msg.Complete | msg.Fail | msg.Lose, event: ev.AttemptSucceeded | ev.AttemptFailed, held: Held
+    command: msg.Complete | msg.Fail | msg.Lose | msg.Release,
+    event: ev.AttemptSucceeded | ev.AttemptFailed | ev.AttemptReleased,
+    held: Held,
 ) -> bool:
     return (command.run_id, command.number, command.token_hash) == (event.run_id, event.number, held.token)

@@ -83,6 +83,8 @@ class Book:
             case ev.AttemptClaimed():
                 assert (event.run_id, event.number) not in self.claimed, "an attempt has two claims"
                 self.claimed.add((event.run_id, event.number))
+            case ev.AttemptReleased():
+                self.ended[event.run_id, event.number] = "released"
             case ev.AttemptSucceeded() | ev.AttemptFailed():
                 attempt = (event.run_id, event.number)
                 assert attempt in self.claimed

@@ -134,6 +134,10 @@ SAMPLES: dict[str, tuple[ev.Event, ...]] = {
         ev.RunFailed(at=AT, run_id="r1", reason="queue_timeout", error=ev.Error("QueueTimeout", "why")),
         ev.RunFailed(at=AT, run_id="r1", reason="deadline", error=ev.Error("DeadlineExceeded", "why")),
     ),
+    "attempt.released.v1": (
+        ev.AttemptReleased(at=AT, run_id="r1", number=2),
+        ev.AttemptReleased(at=AT, run_id="r1", number=2, claim_by=AT + 9),
+    ),
     "run.cancelled.v1": (ev.RunCancelled(at=AT, run_id="r1", by="ada"),),
     "attempt.reported_late.v1": (
         ev.ReportedLate(at=AT, run_id="r1", number=1, outcome="succeeded", result="1"),

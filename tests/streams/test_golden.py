@@ -155,6 +155,7 @@ def test_what_a_schedule_leaves_out_is_written_with_its_days() -> None:
 
 ADDED_SINCE = frozenset(
     [
+        "attempt.released.v1",
         "schedule.switched.v1",
         "backfill.requested.v1",
         "backfill.advanced.v1",

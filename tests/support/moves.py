@@ -188,7 +188,7 @@ def command(kind: int, dice: Dice, task: Task, now: int) -> msg.Command:
         case 14:
             return msg.Retry()
         case 15:
-            return msg.Lose(run_id, number, token)
+            return (msg.Lose, msg.Release)[dice.pick(2)](run_id, number, token)
         case 16:
             return backfill(dice, now)
         case 17:

@@ -1,0 +1,160 @@
+"""Handlers in processes: what they give back, how they die, and that they can be ended."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pool_handlers
+import pytest
+from client_stub import Stub
+from fake_clock import FakeClock
+from worker_kit import BEAT, submit
+
+from taskscheduler.client import Job, Worker
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def outcome_of(stub: Stub, count: int = 1) -> dict[str, Any]:
+    await stub.until(lambda: len(stub.outcomes()) >= count)
+    return stub.outcomes()[-1]
+
+
+async def begun(file: Path) -> list[int]:
+    """The processes of a handler that hangs."""
+    while not file.exists() or len(file.read_text().split()) < 2:
+        await asyncio.sleep(0.01)
+    return [int(pid) for pid in file.read_text().split()]
+
+
+async def gone(pids: list[int]) -> None:
+    while any(pool_handlers.alive(pid) for pid in pids):
+        await asyncio.sleep(0.01)
+
+
+async def test_a_process_serves_one_run_after_another(stub: Stub, worker: Worker, start: Any) -> None:
+    worker.handler("k", pool="process")(pool_handlers.pid)
+    submit(stub)
+    start(worker)
+    first = (await outcome_of(stub))["result"]
+    submit(stub)
+    await stub.changed()
+    assert (await outcome_of(stub, 2))["result"] == first != os.getpid()
+
+
+async def test_payload_and_result_have_types_there_too(stub: Stub, worker: Worker, start: Any) -> None:
+    worker.handler("k", pool="process")(pool_handlers.typed)
+    submit(stub, payload={"number": 6})
+    start(worker)
+    assert (await outcome_of(stub))["result"] == {"number": 7, "tags": ["attempt 1"]}
+    submit(stub, payload={"number": "six"})
+    await stub.changed()
+    refused = await outcome_of(stub, 2)
+    assert refused["error"] == {"type": "InvalidPayload", "message": "Expected `int`, got `str` - at `$.number`"}
+    assert refused["retryable"] is False
+
+
+async def test_an_exception_there_is_reported_and_logged(
+    stub: Stub, worker: Worker, start: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.handler("k", pool="process")(pool_handlers.raises)
+    submit(stub)
+    start(worker)
+    outcome = await outcome_of(stub)
+    assert (outcome["error"], outcome["retryable"]) == ({"type": "KeyError", "message": "'gone'"}, True)
+    assert "in raises" in caplog.text
+
+
+async def test_a_process_that_dies_fails_the_attempt_and_is_replaced(stub: Stub, worker: Worker, start: Any) -> None:
+    worker.handler("k", pool="process")(pool_handlers.dies)
+    submit(stub)
+    start(worker)
+    await outcome_of(stub, 2)
+    first, second = stub.outcomes()
+    assert first["error"] == {"type": "ProcessDied", "message": "the process of the handler was ended by SIGSEGV"}
+    assert first["retryable"] is True
+    assert second["result"] == "the second time it lives"
+
+
+async def test_a_process_that_exits_says_with_which_code(stub: Stub, worker: Worker, start: Any) -> None:
+    worker.handler("k", pool="process")(pool_handlers.exits)
+    submit(stub)
+    start(worker)
+    assert "ended with code 3" in (await outcome_of(stub))["error"]["message"]
+
+
+async def test_a_process_that_died_idle_costs_no_attempt(stub: Stub, worker: Worker, start: Any) -> None:
+    worker.handler("k", pool="process")(pool_handlers.pid)
+    submit(stub)
+    start(worker)
+    first = (await outcome_of(stub))["result"]
+    os.kill(first, signal.SIGKILL)
+    await gone([first])
+    submit(stub)
+    await stub.changed()
+    second = (await outcome_of(stub, 2))["result"]
+    assert second != first
+
+
+async def test_progress_comes_out_of_the_process(stub: Stub, worker: Worker, start: Any, tmp_path: Path) -> None:
+    worker.handler("k", pool="process")(pool_handlers.reports)
+    submit(stub, payload={"open": str(tmp_path / "open")})
+    start(worker)
+    await stub.until(lambda: [held.progress for held in stub.held.values()] == [{"half": True}])
+    (tmp_path / "open").touch()
+    await outcome_of(stub)
+
+
+async def test_cancelling_kills_the_process_and_what_it_started(
+    stub: Stub, worker: Worker, clock: FakeClock, start: Any, tmp_path: Path
+) -> None:
+    worker.handler("k", pool="process")(pool_handlers.hangs)
+    submit(stub, payload={"begun": str(tmp_path / "begun")})
+    start(worker)
+    pids = await begun(tmp_path / "begun")
+    next(iter(stub.held.values())).cancel = True
+    await clock.pass_wait(BEAT)
+    assert (await outcome_of(stub))["error"]["type"] == "Cancelled"
+    await gone(pids)
+
+
+async def test_a_timeout_kills_the_process_by_the_time_that_has_passed(
+    stub: Stub, worker: Worker, clock: FakeClock, start: Any, tmp_path: Path
+) -> None:
+    worker.handler("k", pool="process")(pool_handlers.hangs)
+    target = {"type": "queue", "queue": "q", "kind": "k"}
+    stub.make({"name": "k", "target": target, "timeout": "PT4S", "payload": {"begun": str(tmp_path / "begun")}})
+    start(worker)
+    pids = await begun(tmp_path / "begun")
+    await clock.pass_wait(4.0)
+    assert (await outcome_of(stub))["error"]["type"] == "TimedOut"
+    await gone(pids)
+
+
+async def test_no_process_outlives_its_worker(stub: Stub, worker: Worker, start: Any, tmp_path: Path) -> None:
+    worker.handler("k", pool="process")(pool_handlers.hangs)
+    submit(stub, payload={"begun": str(tmp_path / "begun")})
+    task = start(worker)
+    pids = await begun(tmp_path / "begun")
+    worker.stop()
+    worker.stop()
+    await asyncio.wait_for(task, 20)
+    await gone(pids)
+
+
+def test_what_cannot_run_in_a_process_is_refused(worker: Worker) -> None:
+    with pytest.raises(ValueError, match="pool is 'fibre'"):
+        worker.handler("k", pool="fibre")(print)  # type: ignore[arg-type]
+
+    async def loops(job: Job) -> None: ...
+
+    with pytest.raises(ValueError, match="event loop"):
+        worker.handler("k", pool="process")(loops)
+
+    @worker.handler("k", pool="process")
+    def inside(job: Job) -> None: ...
+
+    with pytest.raises(ValueError, match="at the top of a module"):
+        worker.run_until_idle()

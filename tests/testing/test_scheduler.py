@@ -1,0 +1,166 @@
+"""The scheduler for tests: time that is skipped is time as everything in it goes by."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from taskscheduler.client import Fail, Job, Worker
+from taskscheduler.testing import BlockingTestScheduler, TestScheduler
+
+QUEUE = {"type": "queue", "queue": "q", "kind": "k"}
+
+
+async def history(seed: int = 1) -> list[Any]:
+    """What happens to some tasks in a week."""
+    worker = Worker(queue="q", concurrency=2, name="w")
+    async with TestScheduler(seed=seed) as scheduler:
+
+        @worker.handler("k")
+        async def handle(job: Job) -> int:
+            await scheduler.sleep("20m")
+            if job.attempt == 1 and job.scheduled_for is not None and job.scheduled_for.hour % 3 == 0:
+                raise Fail("not yet", retryable=True)
+            return job.attempt
+
+        scheduler.add(worker)
+        client = scheduler.client
+        for n in range(3):
+            await client.create_task(
+                id=f"t{n}", name="t", schedule={"cron": f"{n} */5 * * *"}, target=QUEUE, timeout="1h"
+            )
+        await scheduler.advance("7d")
+        return [
+            (run.id, run.status, run.lateness_ms, [(a.started_at, a.finished_at) for a in run.attempts])
+            for n in range(3)
+            for run in (await client.runs(f"t{n}", limit=200)).items
+        ]
+
+
+async def test_a_year_of_cron_takes_a_moment() -> None:
+    worker = Worker(queue="q")
+    hours: list[int] = []
+
+    @worker.handler("k")
+    async def handle(job: Job) -> None:
+        assert job.scheduled_for is not None
+        hours.append(job.scheduled_for.hour)
+
+    began = time.monotonic()
+    async with TestScheduler() as scheduler:
+        scheduler.add(worker)
+        schedule = {"cron": "0 2 * * *", "timezone": "Europe/Berlin"}
+        task = await scheduler.client.create_task(name="nightly", schedule=schedule, target=QUEUE)
+        scheduler.advance("365d")
+        assert await scheduler.run_until_idle() == 365
+        assert (await scheduler.client.get_task(task.id)).counts.succeeded == 365
+        assert scheduler.now.isoformat() == "2031-01-01T00:00:00+00:00"
+    # 02:00 in Berlin is 01:00 in winter, and 00:00 in summer; on the last Sunday of March it is shifted to 03:00.
+    assert set(hours) == {0, 1}
+    assert hours.count(0) == 210
+    assert time.monotonic() - began < 20
+
+
+async def test_every_run_gives_the_same() -> None:
+    first = await history()
+    assert len(first) > 90
+    assert await history() == first
+
+
+async def test_a_retry_waits_for_its_time() -> None:
+    worker = Worker(queue="q")
+    started: list[str] = []
+    async with TestScheduler() as scheduler:
+
+        @worker.handler("k")
+        def handle(job: Job) -> None:
+            started.append(f"{scheduler.now:%H:%M:%S}")
+            raise Fail("never", retryable=True)
+
+        scheduler.add(worker)
+        retry = {"max_attempts": 3, "backoff": "fixed", "initial": "10m", "jitter": 0}
+        task = await scheduler.client.create_task(name="t", target=QUEUE, retry=retry)
+        assert await scheduler.run_until_idle() == 1
+        await scheduler.advance("9m59s")
+        assert len(started) == 1
+        await scheduler.advance("1h")
+        assert started == ["00:00:00", "00:10:00", "00:20:00"]
+        assert (await scheduler.client.get_task(task.id)).status == "failed"
+
+
+async def test_a_cancelled_run_interrupts_its_handler() -> None:
+    worker = Worker(queue="q")
+    ended: list[str] = []
+    async with TestScheduler() as scheduler:
+
+        @worker.handler("k")
+        async def handle(job: Job) -> None:
+            job.progress({"half": True})
+            try:
+                await scheduler.sleep("1h")
+            finally:
+                ended.append("cancelled" if job.cancelled else "done")
+
+        scheduler.add(worker)
+        task = await scheduler.client.create_task(name="t", target=QUEUE, timeout="2h")
+        await scheduler.advance("10m")
+        assert ended == []
+        await scheduler.client.cancel(task.id)
+        await scheduler.run_until_idle()
+        assert ended == ["cancelled"]
+
+
+async def test_what_is_missed_in_an_outage_goes_by_catch_up() -> None:
+    async with TestScheduler() as scheduler:
+        every = {"every": "1h"}
+        catch_up = {"policy": "none"}
+        task = await scheduler.client.create_task(name="t", schedule=every, target={"type": "noop"}, catch_up=catch_up)
+        await scheduler.advance("2h")
+        await scheduler.outage("2h30m")
+        counts = (await scheduler.client.get_task(task.id)).counts
+        assert (counts.succeeded, counts.skipped) == (2, 2)
+        await scheduler.advance_to("2030-01-01T05:00:00Z")
+        assert (await scheduler.client.get_task(task.id)).counts.succeeded == 3
+        with pytest.raises(ValueError, match="is over"):
+            scheduler.advance_to("2030-01-01T04:00:00Z")
+        with pytest.raises(ValueError, match="no offset"):
+            scheduler.advance_to("2030-01-01T09:00:00")
+
+
+async def test_http_targets_are_kept_and_answered() -> None:
+    def answer(request: Any) -> int:
+        if request.attempt == 1:
+            raise ConnectionError("down")
+        return 204
+
+    async with TestScheduler(http=answer) as scheduler:
+        target = {"type": "http", "url": "https://example.com/a", "headers": {"X-A": "b"}}
+        task = await scheduler.client.create_task(name="t", target=target, payload={"n": 1})
+        await scheduler.advance("1m")
+        assert [(r.method, r.url, r.headers, r.body) for r in scheduler.requests] == [
+            ("POST", "https://example.com/a", {"X-A": "b"}, {"n": 1})
+        ] * 2
+        assert (await scheduler.client.get_task(task.id)).status == "completed"
+
+
+async def test_only_a_handler_may_sleep() -> None:
+    async with TestScheduler() as scheduler:
+        with pytest.raises(RuntimeError, match="advance"):
+            await scheduler.sleep(1)
+
+
+def test_the_fixture_is_there_without_asyncio(taskscheduler: BlockingTestScheduler) -> None:
+    worker = Worker(queue="q")
+
+    @worker.handler("k")
+    def handle(job: Job) -> str:
+        # Handlers may talk to the scheduler as anybody may.
+        return taskscheduler.client.get_task(job.task_id).name
+
+    taskscheduler.add(worker)
+    task = taskscheduler.client.create_task(name="t", schedule={"every": "1m", "max_runs": 3}, target=QUEUE)
+    assert taskscheduler.advance("10m") == 3
+    assert [run.result for run in taskscheduler.client.runs(task.id).items] == ["t"] * 3
+    assert taskscheduler.requests == []
