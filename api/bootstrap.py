@@ -34,22 +34,33 @@ from taskscheduler.streams.dispatch.tokens import Tokens
 from taskscheduler.streams.following import Following
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.hub import Hub
+from taskscheduler.streams.outbox import Outbox
 from taskscheduler.streams.replica import Replica
-from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table, use_table
+from taskscheduler.streams.rocksdb import claim_tables, outbox_table, state_store, timer_table, use_table
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.claim_tables import RocksClaimTable, RocksHolderTable
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.event_log import RocksEventLog
+from taskscheduler.streams.rocksdb.outbox_table import RocksOutboxTable
 from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES
 from taskscheduler.streams.rocksdb.state_store import StateStore
 from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
 from taskscheduler.streams.rocksdb.use_table import RocksUseTable
 from taskscheduler.streams.rocksdb.views import FAMILY as VIEWS
 from taskscheduler.streams.rocksdb.views import RocksViews
+from taskscheduler.streams.stepping import Stepping
 from taskscheduler.streams.timers import Timers
 from taskscheduler.streams.triggers import TriggerLoop
 
-FAMILIES = (*LOG_FAMILIES, *state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES, use_table.FAMILY, VIEWS)
+FAMILIES = (
+    *LOG_FAMILIES,
+    *state_store.FAMILIES,
+    timer_table.FAMILY,
+    *claim_tables.FAMILIES,
+    use_table.FAMILY,
+    outbox_table.FAMILY,
+    VIEWS,
+)
 RESUMABLE = 1_000
 """Decisions read at the start so that live listeners can resume across it."""
 
@@ -84,6 +95,7 @@ class Storage:
     claimable: RocksClaimTable
     holders: RocksHolderTable
     uses: RocksUseTable
+    outbox: RocksOutboxTable
 
 
 def open_storage(database: Database, clock: Callable[[], Instant]) -> Storage:
@@ -93,7 +105,13 @@ def open_storage(database: Database, clock: Callable[[], Instant]) -> Storage:
     buffer = Buffer(database)
     store = StateStore(buffer)
     views = RocksViews(buffer, database.format.log_id)
-    tables = RocksTimerTable(buffer), RocksClaimTable(buffer), RocksHolderTable(buffer), RocksUseTable(buffer)
+    tables = (
+        RocksTimerTable(buffer),
+        RocksClaimTable(buffer),
+        RocksHolderTable(buffer),
+        RocksUseTable(buffer),
+        RocksOutboxTable(buffer),
+    )
     if store.position().fold_version != FOLD_VERSION or views.stale:
         logger.warning("folding the whole log again", reason="this release derives other things from it")
         store.start_over()
@@ -119,7 +137,8 @@ class EmbeddedNode:
         self.claimables = Claimables(storage.claimable, clock)
         self.holders = Holders(storage.holders, always=(HOLDER,))
         self.calendar_uses = CalendarUses(storage.uses)
-        derived = (Projector(self.views), self.timers, self.claimables, self.holders, self.calendar_uses)
+        self.outbox = Outbox(storage.outbox)
+        derived = (Projector(self.views), self.timers, self.claimables, self.holders, self.calendar_uses, self.outbox)
         self.replica = Replica(self.log, self.store, derived)
         self.handler = CommandHandler(
             self.log,
@@ -142,6 +161,7 @@ class EmbeddedNode:
         self._http = http_caller(settings.http, clock)
         self.triggers = TriggerLoop(self.timers, self.handler, clock)
         self.following = Following({0: self.calendar_uses}, self.handler, lambda: (0,))
+        self.stepping = Stepping({0: self.outbox}, self.handler, lambda sender: 0, lambda: (0,))
         self.noop = NoopDispatcher(self.claimables, self.handler, seed=seed)
         self.dispatcher = Dispatcher(self._http, self.claimables, self.handler, clock=clock, seed=seed)
         self.ledger_check = LedgerCheck(self.queries, self.metrics, settings.ledger, clock=clock)
@@ -166,6 +186,7 @@ class EmbeddedNode:
         released = await release_held(self.holders, self.handler)
         self._loops.start("triggers", self.triggers.run)
         self._loops.start("calendars", self.following.run)
+        self._loops.start("steps", self.stepping.run)
         self._loops.start("noop", self.noop.run)
         self._loops.start("dispatch", self.dispatcher.run)
         if self.settings.ledger.check_every:
@@ -214,11 +235,12 @@ class EmbeddedNode:
     def _register(self) -> None:
         self.health.register("log", self._log_health)
         self.health.register("replica", self._replica_health)
-        self.health.register("timers", lambda: self._loops.health("triggers", "calendars"))
+        self.health.register("timers", lambda: self._loops.health("triggers", "calendars", "steps"))
         self.health.register("dispatch", lambda: self._loops.health("dispatch", "noop"))
         self.health.register("diskSpace", disk_space(self.settings.data_dir), needed=True)
         watch = self.metrics.watch
         watch("due_backlog", self.due_backlog)
+        watch("steps_waiting", lambda: self.stepping.waiting)
         watch("timers_unanswered", lambda: self.timers.unanswered)
         watch("dispatched_attempts", lambda: self.noop.active + self.dispatcher.active)
         watch("projection_lag_seconds", lambda: 0.0)

@@ -15,6 +15,7 @@ from taskscheduler.domain.values import Instant, Json, Millis
 from taskscheduler.projections.queries import Queries
 from taskscheduler.streams.dispatch.queue import Beat, Given, Report
 from taskscheduler.streams.hub import LiveEvent
+from taskscheduler.streams.stepping import Stepping
 
 
 class StartRefused(Exception):
@@ -65,6 +66,8 @@ class Node(Protocol):
     def clock(self) -> Callable[[], Instant]: ...
     @property
     def handler(self) -> CommandHandler: ...
+    @property
+    def stepping(self) -> Stepping: ...
     @property
     def queries(self) -> Queries: ...
     @property

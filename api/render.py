@@ -8,13 +8,14 @@ from typing import Any, assert_never
 
 import msgspec
 
+from taskscheduler.api import render_chain
 from taskscheduler.api.durations import format_duration, format_steps
 from taskscheduler.api.values import format_instant
 from taskscheduler.domain.definition import CatchUp, Definition, ExecTarget, HttpTarget, NoopTarget, QueueTarget, Target
-from taskscheduler.domain.events import Error, Pending
+from taskscheduler.domain.events import Error, Pending, Upstream
 from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime, Exclusion
 from taskscheduler.domain.retry import Retry
-from taskscheduler.domain.schedule import AnyOf, Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
+from taskscheduler.domain.schedule import AnyOf, Cron, Every, LocalEvery, Manual, OneTime, Recurrence, Schedule
 from taskscheduler.domain.state import Counts
 from taskscheduler.domain.values import Instant, Json, Millis
 from taskscheduler.projections.events import DecisionView
@@ -58,6 +59,8 @@ def task(view: TaskView) -> dict[str, Any]:
         "pending_schedule": None if view.pending is None else _pending(view.pending),
         "failures_in_row": view.failures_in_row,
         "backfills": [_backfill(backfill) for backfill in view.backfills],
+        "followed_by": render_chain.followers(view.links),
+        "arrived": render_chain.upstream(view.arrived),
     }
 
 
@@ -107,6 +110,9 @@ def definition(of: Definition) -> dict[str, Any]:
         "queue_timeout": _length(of.queue_timeout),
         "heartbeat_timeout": _length(of.heartbeat_timeout),
         "deadline": _length(of.deadline),
+        "then": of.then,
+        "on_failure": of.on_failure,
+        "after": None if of.after is None else render_chain.after(of.after),
     }
 
 
@@ -149,6 +155,8 @@ def _form(schedule: Schedule) -> dict[str, Any]:
     match schedule:
         case OneTime(kind="delay", delay=delay):
             return {"delay": _length(delay or 0)}
+        case Manual():
+            return {"manual": True}
         case OneTime(at=at):
             return {"at": format_instant(at)}
         case Every(every=every, anchor=anchor):
@@ -247,6 +255,8 @@ def _run(view: RunView) -> dict[str, Any]:
         "lateness_ms": view.lateness_ms,
         "retry_of": view.retry_of,
         "backfill_id": view.backfill_id,
+        "caused_by": render_chain.caused_by(view),
+        "upstream": render_chain.upstream(view.upstream),
         "retry_at": _instant(view.retry_at),
         "finished_at": _instant(view.finished_at),
         "deadline": _instant(view.deadline),
@@ -293,6 +303,7 @@ def claim(given: Given) -> dict[str, Any]:
         "attempt": given.attempt,
         "kind": given.kind,
         "payload": _json(given.payload),
+        "upstream": render_chain.upstream(given.upstream),
         "scheduled_for": format_instant(given.scheduled_for),
         "deadline": format_instant(given.deadline),
         "heartbeat_timeout": _length(given.heartbeat),
@@ -334,6 +345,7 @@ _INSTANTS = {
     "before",
     "claim_by",
     "deadline",
+    "ended_at",
     "effective_from",
     "expire_at",
     "heard_until",
@@ -359,6 +371,8 @@ def _value(name: str, value: Any) -> Any:
         return _duration(value)
     if name in ("result", "progress"):
         return _json(value)
+    if name == "upstream" and isinstance(value, dict):
+        return render_chain.upstream(msgspec.convert(value, dict[str, Upstream]))
     if name == "definition":
         return definition(msgspec.convert(value, Definition))
     if name == "schedule":

@@ -14,7 +14,7 @@ from taskscheduler.api.values import format_instant, format_local, offset_of
 from taskscheduler.domain.cron_parse import DayRule, parse
 from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime, Exclusion
 from taskscheduler.domain.rrule_parse import parse_rule
-from taskscheduler.domain.schedule import AnyOf, Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
+from taskscheduler.domain.schedule import AnyOf, Cron, Every, LocalEvery, Manual, OneTime, Recurrence, Schedule
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND, Millis
 
 _OPTIONS = Options(use_24hour_time_format=True, locale_code="en_US")
@@ -47,6 +47,8 @@ def _form(schedule: Schedule) -> str:
             return f"Once, at {_instant(at)}"
         case OneTime(kind="delay", delay=delay):
             return f"Once, {_length(delay or 0)} after the task is made"
+        case Manual():
+            return "Never by itself: when a task that it follows has ended, or when it is triggered"
         case OneTime():
             return "Once, as soon as the task is made"
         case Every(every=every, anchored=True, anchor=anchor):

@@ -48,6 +48,9 @@ def _sentences(why: Why, view: TaskView) -> Iterator[str]:
             yield "It was a fire time, but runs of that time are no longer kept; the events of the task still are."
         case "unaccounted":
             yield "It was a fire time, and neither a run nor a skip is known of it: that is a fault of the scheduler."
+        case "ignored":
+            assert why.run is not None
+            yield _ignored(why.run)
         case "backfilled" if why.run is None:
             yield f"It was no fire time when it came, and the backfill {why.backfill_id} has made a run for it."
             return
@@ -140,6 +143,7 @@ def _ran(why: Why, run: RunView, view: TaskView) -> Iterator[str]:
         "triggered": "It was triggered by hand",
         "retried": f"It is a retry by hand of the run {run.retry_of}",
         "backfilled": "It was made good by a backfill",
+        "chained": f"It was made because a run of {run.caused_by} had ended",
     }[why.outcome]
     yield f"{begun}, as run {run.id}."
     attempts = run.attempts
@@ -166,6 +170,17 @@ def _ran(why: Why, run: RunView, view: TaskView) -> Iterator[str]:
             yield f"Attempt {last.number} {said}; the next one may begin at {format_instant(run.retry_at or why.now)}."
         case _:
             yield f"It is {_waiting(view)} since {format_instant(_available(why, run))}."
+
+
+def _ignored(run: RunView) -> str:
+    cause = run.upstream.get(run.caused_by or "")
+    named = "" if cause is None else f" {cause.run_id}"
+    said = {
+        "paused": "the task was paused then, and what chains lead to in a pause is left out",
+        "not_awaited": "the task had ceased to run after it by then",
+        "too_deep": "more runs in a row than chains may make led to it: they run in a circle",
+    }.get(run.reason or "", str(run.reason))
+    return f"A run{named} of {run.caused_by} had ended, and it did not run because of it: {said}."
 
 
 def _waiting(view: TaskView) -> str:
@@ -223,6 +238,8 @@ _CHANGES = {
 def summary(event: ev.Event) -> str:
     """One event of the chain, in a few words."""
     match event:
+        case ev.RunQueued(cause="chain", caused_by=other):
+            return f"the run was made (chain, by {other})"
         case ev.RunQueued(cause=cause):
             return f"the run was made ({cause})"
         case ev.RunRequeued():

@@ -27,11 +27,13 @@ from taskscheduler.domain.messages import (
     Context,
     Fail,
     Follow,
+    Hear,
     Key,
     Lose,
     Policy,
     Release,
     Renew,
+    Taken,
     Wake,
 )
 from taskscheduler.domain.state import Task
@@ -55,7 +57,7 @@ VALID_FOR: Millis = 30_000
 """After this a record that arrives late is refused by every reader."""
 
 
-_SAFE_TO_REPEAT = (Wake, Follow, Renew, Complete, Fail, Release, Lose)
+_SAFE_TO_REPEAT = (Wake, Follow, Hear, Taken, Renew, Complete, Fail, Release, Lose)
 """Where nothing to do is no refusal: triggers are given again, and holders of attempts ask again."""
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from taskscheduler.domain.local_days import DAY
 from taskscheduler.domain.on_clock import OnClock, Times
-from taskscheduler.domain.schedule import AnyOf, Every, OneTime, Schedule, next_after
+from taskscheduler.domain.schedule import AnyOf, Every, Manual, OneTime, Schedule, next_after
 from taskscheduler.domain.values import Instant
 from taskscheduler.domain.zones import Zone, offsets
 
@@ -18,7 +18,7 @@ def note_of(schedule: Schedule, since: Instant, fire: Instant) -> str | None:
     if isinstance(schedule, AnyOf):
         notes = ((each, note_of(each, since, fire)) for each in schedule.members)
         return next((note for each, note in notes if note is not None and next_after(each, fire - 1) == fire), None)
-    if isinstance(schedule, OneTime | Every):
+    if isinstance(schedule, OneTime | Every | Manual):
         return None
     return clock_note(schedule.compiled(), schedule.timezone, since, fire)
 

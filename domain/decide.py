@@ -6,7 +6,7 @@ from typing import NamedTuple, assert_never
 
 from msgspec.structs import replace
 
-from taskscheduler.domain import backfill, errors
+from taskscheduler.domain import backfill, chains, errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.calendar_use import follow
@@ -78,6 +78,7 @@ def decide(task: Task, command: msg.TaskCommand, context: msg.Context, policy: m
     if draft.events:
         catch_up(draft)
         backfill.fill(draft)
+        chains.pass_on(draft, task)
         plan_retention(draft)
     return Decided(
         events=tuple(draft.events),
@@ -97,6 +98,10 @@ def _apply(draft: Draft, command: msg.TaskCommand, context: msg.Context, reply: 
         case msg.Follow():
             if draft.task.exists and draft.task.cancelled_at is None:
                 follow(draft, command.calendar)
+        case msg.Hear():
+            chains.hear(draft, _changeable(draft.task), command)
+        case msg.Taken():
+            chains.taken(draft, command)
         case msg.Claim():
             _claim(draft, command, reply)
         case msg.Complete():
@@ -132,8 +137,7 @@ def _change(draft: Draft, definition: Definition, command: msg.Change, context: 
         _end(draft, actor)
         draft.add(ev.TaskDeleted(at=now, by=actor))
         return
-    if draft.task.cancelled_at is not None:
-        raise errors.WrongState("the task is cancelled; create a new one instead")
+    _changeable(draft.task)
     match command:
         case msg.Update():
             update(draft, definition, command)
@@ -172,6 +176,13 @@ def _existing(task: Task) -> Definition:
     return task.definition
 
 
+def _changeable(task: Task) -> Definition:
+    definition = _existing(task)
+    if task.cancelled_at is not None:
+        raise errors.WrongState("the task is cancelled; create a new one instead")
+    return definition
+
+
 def _create(draft: Draft, command: msg.Create) -> None:
     if draft.task.definition is not None:
         raise errors.TaskExists(f"there is a task {draft.task.id!r} already; choose another id or PATCH that one")
@@ -195,7 +206,7 @@ def _retry(draft: Draft) -> str:
         said = "it has no run" if last is None else f"its last run is {last.status}"
         raise errors.WrongState(f"only a failed run can be retried: {said}")
     _room_for_a_run(draft.task)
-    return draft.queue("retry", draft.now, retry_of=last.id)
+    return draft.queue("retry", draft.now, retry_of=last.id, follows=last)
 
 
 def _room_for_a_run(task: Task) -> None:

@@ -15,6 +15,9 @@ from taskscheduler.domain.values import HOUR, MINUTE, Json, Millis
 Overlap: TypeAlias = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
 """What becomes of a fire time that comes while a run is active."""
 
+On: TypeAlias = Literal["success", "failure", "end"]
+"""Which ends of a run count: one that succeeded, one that failed for good, or any, a cancelled one included."""
+
 PAYLOAD_LIMIT = 256 * 1024
 """Bytes of an encoded payload."""
 
@@ -107,6 +110,14 @@ class CatchUp(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     limit: int = 100
 
 
+class After(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The task runs when runs of `tasks` have ended: one of each (`all`), or whenever one does (`any`)."""
+
+    tasks: tuple[str, ...]
+    when: Literal["all", "any"] = "all"
+    on: On = "success"
+
+
 class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A task as its owner defined it. `revision` counts the changes of this."""
 
@@ -128,6 +139,11 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The longest time between two signs of life of an attempt's holder, where its lease is not shorter."""
     deadline: Millis | None = None
     """How long a run may take from when it was made to its end, whatever it is doing."""
+    then: tuple[str, ...] = ()
+    """Tasks that run when a run of this one has succeeded."""
+    on_failure: tuple[str, ...] = ()
+    """Tasks that run when a run of this one has failed for good."""
+    after: After | None = None
 
 
 class DefinitionPatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -147,6 +163,9 @@ class DefinitionPatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True)
     queue_timeout: Millis | msgspec.UnsetType | None = msgspec.UNSET
     heartbeat_timeout: Millis | msgspec.UnsetType | None = msgspec.UNSET
     deadline: Millis | msgspec.UnsetType | None = msgspec.UNSET
+    then: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    on_failure: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    after: After | msgspec.UnsetType | None = msgspec.UNSET
 
     def apply_to(self, definition: Definition) -> Definition:
         """The definition with every given field replaced."""

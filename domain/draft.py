@@ -9,7 +9,7 @@ from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.evolve import evolve
 from taskscheduler.domain.messages import Context, Policy
 from taskscheduler.domain.schedule import NeverFires, Schedule, resolve, zone_of
-from taskscheduler.domain.state import Task
+from taskscheduler.domain.state import Run, Task
 from taskscheduler.domain.values import Instant
 
 
@@ -52,8 +52,17 @@ class Draft:
         nominal_at: Instant | None = None,
         retry_of: str | None = None,
         backfill_id: str | None = None,
+        follows: Run | None = None,
+        caused_by: str | None = None,
+        upstream: dict[str, ev.Upstream] | None = None,
+        depth: int = 0,
     ) -> str:
-        """Make a run; it can be claimed at once. One that stands for no fire time has no nominal time."""
+        """Make a run; it can be claimed at once. One that stands for no fire time has no nominal time.
+
+        With `follows` it takes the place of that run in its chain, and begins with the same.
+        """
+        if follows is not None:
+            caused_by, upstream, depth = follows.caused_by, follows.upstream, follows.depth
         # Runs are kept by their ids: one of a backfill must not be too old to be kept when it is made.
         run_id = self.new_run_id(scheduled_for if backfill_id is None else self.now)
         definition = self.task.definition
@@ -69,6 +78,9 @@ class Draft:
                 backfill_id=backfill_id,
                 claim_by=self.claim_by(),
                 deadline=None if deadline is None else self.now + deadline,
+                caused_by=caused_by,
+                upstream=upstream or {},
+                depth=depth,
             )
         )
         return run_id

@@ -14,9 +14,10 @@ from taskscheduler.domain.calendar_definition import CalendarDefinition, Resolve
 from taskscheduler.domain.definition import Definition
 from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.schedule import Schedule
+from taskscheduler.domain.steps import EdgeKind, RunEnd, Step
 from taskscheduler.domain.values import Instant, Json, Millis
 
-RunCause: TypeAlias = Literal["schedule", "catch_up", "manual", "backfill", "retry"]
+RunCause: TypeAlias = Literal["schedule", "catch_up", "manual", "backfill", "retry", "chain"]
 SkipReason: TypeAlias = Literal["overlap", "missed", "paused", "too_many_active", "outside_window", "purged"]
 FailReason: TypeAlias = Literal["attempts_exhausted", "gave_up", "deadline", "queue_timeout"]
 AttemptFailure: TypeAlias = Literal["failed", "timed_out", "lost"]
@@ -25,6 +26,9 @@ Missed: TypeAlias = Literal["skip", "latest", "all"]
 BackfillOverlap: TypeAlias = Literal["buffer_all", "allow_all"]
 """Whether the runs of a backfill are made one after another, or as many at once as there is room for."""
 BackfillEnd: TypeAlias = Literal["cancelled", "task_ended"]
+Hearing: TypeAlias = Literal["started", "waits", "ignored"]
+"""What the end of another task's run led to: a run, nothing until others have ended too, or nothing at all."""
+IgnoreReason: TypeAlias = Literal["paused", "not_awaited", "too_deep"]
 
 
 class Backlog(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -52,6 +56,17 @@ class Error(msgspec.Struct, frozen=True, gc=False):
 
     type: str
     message: str
+
+
+class Upstream(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A run that another one follows, and its result, as JSON text; `left_out` where that was too much to hand on."""
+
+    run_id: str
+    status: RunEnd
+    ended_at: Instant
+    result: Json | None = None
+    left_out: bool = False
+    depth: int = 0
 
 
 class _Event(msgspec.Struct, frozen=True, gc=False, tag_field="type", omit_defaults=True):
@@ -151,6 +166,9 @@ class RunQueued(_Event, frozen=True, gc=False, tag="run.queued.v1"):
     """`backfill_id` names the backfill that a run is part of: its nominal time is not one that the schedule owes.
 
     It fails when it is not claimed by `claim_by`, or has not ended by `deadline`.
+
+    `caused_by` is the task whose run made a chain go on to this one, `upstream` the runs that it follows, by task, and
+    `depth` how many runs in a row chains have made up to this one.
     """
 
     run_id: str
@@ -161,6 +179,9 @@ class RunQueued(_Event, frozen=True, gc=False, tag="run.queued.v1"):
     backfill_id: str | None = None
     claim_by: Instant | None = None
     deadline: Instant | None = None
+    caused_by: str | None = None
+    upstream: dict[str, Upstream] = {}
+    depth: int = 0
 
 
 class FiresSkipped(_Event, frozen=True, gc=False, tag="fires.skipped.v1"):
@@ -298,6 +319,50 @@ class CalendarFollowed(_Event, frozen=True, gc=False, tag="calendar.followed.v1"
     """The change of schedule that is planned, with these days."""
 
 
+class StepsMade(_Event, frozen=True, gc=False, tag="steps.made.v1"):
+    """The stream's step `number` goes to each of the streams `to`."""
+
+    number: int
+    to: tuple[str, ...]
+    step: Step
+
+
+class StepsTaken(_Event, frozen=True, gc=False, tag="steps.taken.v1"):
+    """Receivers have heard all steps up to a number. `refused` says which of them wanted none, and why."""
+
+    up_to: dict[str, int]
+    refused: dict[str, str] = {}
+
+
+class UpstreamHeard(_Event, frozen=True, gc=False, tag="upstream.heard.v1"):
+    """The step `number` of the task `upstream` said that its run `run_id` has ended.
+
+    `direct`: the other task named this one. What is ignored stands among the runs under the id `row`. `result` is kept
+    while it waits, and else stands in the run that was made.
+    """
+
+    upstream: str
+    number: int
+    run_id: str
+    status: RunEnd
+    outcome: Hearing
+    ended_at: Instant
+    reason: IgnoreReason | None = None
+    row: str | None = None
+    direct: bool = False
+    result: Json | None = None
+    left_out: bool = False
+    depth: int = 0
+
+
+class ChainLinked(_Event, frozen=True, gc=False, tag="chain.linked.v1"):
+    """The step `number` of the task `other` said what its definition says of this one; nothing, without `kinds`."""
+
+    other: str
+    number: int
+    kinds: tuple[EdgeKind, ...] = ()
+
+
 class CalendarDeleted(_Event, frozen=True, gc=False, tag="calendar.deleted.v1"):
     """Nothing of the calendar is kept but the version of its stream."""
 
@@ -334,6 +399,10 @@ Event: TypeAlias = (
     | CalendarDefined
     | CalendarDeleted
     | CalendarFollowed
+    | StepsMade
+    | StepsTaken
+    | UpstreamHeard
+    | ChainLinked
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from taskscheduler.domain import events as ev
-from taskscheduler.domain import evolve_backfills
+from taskscheduler.domain import evolve_backfills, evolve_chains
 from taskscheduler.domain.calendar_days import with_calendar
 from taskscheduler.domain.state import (
     Attempt,
@@ -42,6 +42,7 @@ def _created(task: Task, e: ev.TaskCreated) -> Task:
         id=task.id,
         version=task.version,
         recorded_at=task.recorded_at,
+        steps=task.steps,
         definition=e.definition,
         revision=1,
         created_at=e.at,
@@ -54,6 +55,8 @@ def _created(task: Task, e: ev.TaskCreated) -> Task:
 
 def _updated(task: Task, e: ev.TaskUpdated) -> Task:
     same = task.definition is not None and e.definition.schedule == task.definition.schedule
+    if task.definition is not None and e.definition.after != task.definition.after:
+        task = replace(task, arrived={})
     return replace(
         task,
         definition=e.definition,
@@ -98,7 +101,8 @@ def _deleted(task: Task, e: ev.TaskDeleted) -> Task:
 
 
 def _purged(task: Task, _: ev.TaskPurged) -> Task:
-    return Task(id=task.id, version=task.version, recorded_at=task.recorded_at)
+    # Receivers know the steps of a stream by their numbers, so these go on when it begins anew.
+    return Task(id=task.id, version=task.version, recorded_at=task.recorded_at, steps=task.steps)
 
 
 def _advanced(task: Task, e: ev.ScheduleAdvanced) -> Task:
@@ -117,6 +121,9 @@ def _queued(task: Task, e: ev.RunQueued) -> Task:
         backfill_id=e.backfill_id,
         claim_by=e.claim_by,
         deadline=e.deadline,
+        caused_by=e.caused_by,
+        upstream=e.upstream,
+        depth=e.depth,
     )
     counts = replace(task.counts, fired=task.counts.fired + 1)
     if e.backfill_id is not None:
@@ -369,6 +376,10 @@ _APPLY: dict[type, Callable[[Task, Any], Task]] = {
     ev.RetentionPlanned: _retention_planned,
     ev.RunsExpired: _runs_expired,
     ev.CalendarFollowed: _followed,
+    ev.StepsMade: evolve_chains.made,
+    ev.StepsTaken: evolve_chains.taken,
+    ev.UpstreamHeard: evolve_chains.heard,
+    ev.ChainLinked: evolve_chains.linked,
     ev.CalendarDefined: _not_about_it,
     ev.CalendarDeleted: _not_about_it,
 }

@@ -10,6 +10,7 @@ from taskscheduler.domain.calendar_definition import CalendarDefinition, Resolve
 from taskscheduler.domain.definition import Definition, DefinitionPatch, Lane
 from taskscheduler.domain.events import BackfillOverlap, Error, Missed
 from taskscheduler.domain.excluded import ExceptCalendar
+from taskscheduler.domain.steps import Told
 from taskscheduler.domain.values import DAY, MINUTE, Instant, Json, Millis
 
 
@@ -108,6 +109,20 @@ class Follow(msgspec.Struct, frozen=True, gc=False):
     calendar: ExceptCalendar
 
 
+class Hear(msgspec.Struct, frozen=True, gc=False):
+    """Steps that another stream has made, in the order of their numbers."""
+
+    sender: str
+    steps: tuple[Told, ...]
+
+
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """Receivers have heard the steps of this stream up to these numbers; those in `refused` wanted none of them."""
+
+    up_to: dict[str, int]
+    refused: dict[str, str] = {}
+
+
 class Claim(msgspec.Struct, frozen=True, gc=False):
     """Take the next attempt of a queued run. `lane` is where it was found: the target may have changed meanwhile."""
 
@@ -174,6 +189,8 @@ class DeleteCalendar(msgspec.Struct, frozen=True, gc=False):
 Change: TypeAlias = Update | Cancel | Delete | Pause | Resume | Backfill | CancelBackfill | PurgeOwed | Trigger | Retry
 """What is asked of a task that is there."""
 
-TaskCommand: TypeAlias = Change | Create | Wake | Follow | Claim | Renew | Complete | Fail | Release | Lose
+TaskCommand: TypeAlias = (
+    Change | Create | Wake | Follow | Hear | Taken | Claim | Renew | Complete | Fail | Release | Lose
+)
 
 Command: TypeAlias = TaskCommand | DefineCalendar | DeleteCalendar

@@ -8,6 +8,21 @@ from taskscheduler.domain.on_clock import OnClock
 from taskscheduler.domain.values import Instant, Millis
 
 
+class Never:
+    """None at all."""
+
+    __slots__ = ()
+
+    def next_after(self, instant: Instant) -> Instant | None:
+        return None
+
+    def prev_before(self, instant: Instant) -> Instant | None:
+        return None
+
+    def count(self, start: Instant, end: Instant) -> int:
+        return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Once:
     """One instant."""

@@ -16,7 +16,7 @@ from taskscheduler.domain.exclusions import compile_exclusions
 from taskscheduler.domain.ids import hash_of
 from taskscheduler.domain.left_out import Excluding, Union
 from taskscheduler.domain.local_steps import compile_steps
-from taskscheduler.domain.nominal import Local, Once, Steps
+from taskscheduler.domain.nominal import Local, Never, Once, Steps
 from taskscheduler.domain.on_clock import Fold, Gap, OnClock
 from taskscheduler.domain.rrule import compile_rule
 from taskscheduler.domain.rrule_parse import InvalidRule
@@ -110,7 +110,11 @@ class AnyOf(Bounds, frozen=True, gc=False, tag_field="type", tag="any", omit_def
     """Whose days are left out."""
 
 
-Schedule: TypeAlias = Single | AnyOf
+class Manual(Bounds, frozen=True, gc=False, tag_field="type", tag="manual", omit_defaults=True):
+    """Names no fire time: the task runs when another one leads to it, or by hand."""
+
+
+Schedule: TypeAlias = Single | AnyOf | Manual
 
 
 def is_recurring(schedule: Schedule) -> bool:
@@ -120,7 +124,7 @@ def is_recurring(schedule: Schedule) -> bool:
 
 def zone_of(schedule: Schedule) -> str | None:
     """The zone whose clock the schedule goes by; None where it goes by none."""
-    return None if isinstance(schedule, OneTime | Every) else schedule.timezone
+    return None if isinstance(schedule, OneTime | Every | Manual) else schedule.timezone
 
 
 def next_after(schedule: Schedule, instant: Instant) -> Instant | None:
@@ -163,6 +167,8 @@ def times_of(schedule: Schedule) -> Bounded | Nominal:
         nominal = Union(
             [_left(each, out, schedule.timezone, True) if out else times_of(each) for each in schedule.members]
         )
+    elif isinstance(schedule, Manual):
+        nominal = Never()
     elif schedule.excluded:
         nominal = _left(schedule, schedule.excluded, zone_of(schedule) or "UTC", False)
     else:
@@ -192,6 +198,8 @@ def _left(single: Single, excluded: tuple[Exclusion, ...], zone: str, bounded: b
 
 def counting_cost(schedule: Schedule, start: Instant, end: Instant) -> tuple[int, int]:
     """What it takes to count in start <= t < end: fire times to walk through, and stretches that are left out."""
+    if isinstance(schedule, Manual):
+        return 0, 0
     several = isinstance(schedule, AnyOf)
     members = schedule.members if isinstance(schedule, AnyOf) else (schedule,)
     named = [times_of(each) if several else _named(each) for each in members]
@@ -216,7 +224,7 @@ def resolve(schedule: Schedule, now: Instant, created_at: Instant, task_id: str)
     schedule = resolve_open(schedule, now, created_at, task_id)
     if schedule.jitter:
         schedule = replace(schedule, salt=hash_of(task_id) >> 1)  # what JSON and msgpack hold as a signed integer
-    if not _ever(schedule, now):
+    if not isinstance(schedule, Manual) and not _ever(schedule, now):
         raise _never(schedule)
     return schedule
 

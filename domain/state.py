@@ -16,8 +16,10 @@ from taskscheduler.domain.events import (
     Pending,
     RunCause,
     SkipReason,
+    Upstream,
 )
-from taskscheduler.domain.schedule import Schedule
+from taskscheduler.domain.schedule import Manual, Schedule
+from taskscheduler.domain.steps import EdgeKind
 from taskscheduler.domain.values import Instant, Json, Millis
 
 MAX_ACTIVE_RUNS = 1_000
@@ -76,6 +78,9 @@ class Run(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     claim_by: Instant | None = None
     deadline: Instant | None = None
     error: Error | None = None
+    caused_by: str | None = None
+    upstream: dict[str, Upstream] = {}
+    depth: int = 0
 
     @property
     def tries(self) -> int:
@@ -173,6 +178,9 @@ class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     each run needs attention; it follows from `runs` and is kept so that the earliest costs no look at every run.
     `scheduled` counts runs for nominal times where the schedule bounds their number, since it was last changed.
     `failures_in_row` counts runs that failed for good since the last that succeeded, or since the task was resumed.
+    `steps` is the number of the last step that was made, `unsent` that of the last one for each receiver which has not
+    taken it yet, `heard` that of the last one heard of each sender. `links` holds what other tasks say of this one, and
+    `arrived` the runs whose ends it has heard of while it waits for those of others.
     `last_finished` is the run that ended last and `last_skipped` the last row of skipped fire times. `released` holds
     cancelled attempts by run, `unheard` the last of those that a timer ended. `version` counts accepted decisions and
     survives a purge.
@@ -204,6 +212,11 @@ class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     backfills: dict[str, Backfill] = {}
     released: dict[str, Released] = {}
     unheard: tuple[Unheard, ...] = ()
+    steps: int = 0
+    unsent: dict[str, int] = {}
+    heard: dict[str, int] = {}
+    links: dict[str, tuple[EdgeKind, ...]] = {}
+    arrived: dict[str, Upstream] = {}
     runs: dict[str, Run] = {}
     dues: dict[str, Instant] = {}
     keys: dict[str, UsedKey] = {}
@@ -229,7 +242,9 @@ class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def goes_on(self) -> bool:
-        """Whether a run is still to be made: for a fire time, or of a backfill."""
+        """Whether a run is still to be made: for a fire time, of a backfill, or whenever something asks for one."""
+        if self.definition is not None and type(self.definition.schedule) is Manual:
+            return True
         if self.next_fire is not None or self.backlog is not None or self.pending is not None:
             return True
         return any(backfill.next is not None for backfill in self.backfills.values())

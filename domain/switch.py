@@ -6,7 +6,7 @@ from taskscheduler.domain import events as ev
 from taskscheduler.domain.draft import Draft, resolved, tzdata_of
 from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.fires import catch_up, drop_owed, settle_fires
-from taskscheduler.domain.schedule import OneTime, Schedule, first_fire, next_after, nominal_of
+from taskscheduler.domain.schedule import Manual, OneTime, Schedule, first_fire, next_after, nominal_of
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import DAY, Instant, Millis
 
@@ -24,6 +24,10 @@ def planned(draft: Draft, schedule: Schedule, effective_from: Instant) -> ev.Pen
     if isinstance(schedule, OneTime) and schedule.at < effective_from:
         raise Invalid("/schedule/at", "lies before effective_from; name a later instant, or change the schedule now")
     first = first_fire(schedule, effective_from - 1)
+    if isinstance(schedule, Manual):
+        raise Invalid(
+            "/schedule/manual", "cannot be planned: it names no fire time; change the schedule when it is due"
+        )
     if first is None:
         raise Invalid("/schedule", "never fires from effective_from on")
     return ev.Pending(schedule, effective_from, first)

@@ -6,6 +6,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from taskscheduler.domain.events import RunCause
 from taskscheduler.domain.state import RunStatus, TaskStatus
 from taskscheduler.domain.values import Instant
 
@@ -47,6 +48,7 @@ class RunFilter(msgspec.Struct, frozen=True, gc=False):
     status: RunStatus | None = None
     since: Instant | None = None
     until: Instant | None = None
+    cause: RunCause | None = None
 
 
 class DeadLetterFilter(msgspec.Struct, frozen=True, gc=False):

@@ -28,6 +28,7 @@ from taskscheduler.projections.filters import (
     RunFilter,
     TaskFilter,
 )
+from taskscheduler.projections.graphs import Graphs
 from taskscheduler.projections.ledgers import Ledgers
 from taskscheduler.projections.ports import FarReader, ViewReader
 from taskscheduler.projections.runs import RUNS, RunView
@@ -74,6 +75,7 @@ class Queries:
         self._examined = examined or (EXAMINED if self._far is None else EXAMINED_FAR)
         self.ledgers = Ledgers(store)
         self.whys = Whys(store)
+        self.graphs = Graphs(store)
 
     async def task(self, task_id: str) -> TaskView | None:
         """A task; one that was deleted has `deleted_at`. None when it never was or was purged."""
@@ -157,7 +159,13 @@ class Queries:
         """The runs of a task, the one scheduled last first."""
 
         async def pick(rows: Sequence[RunView]) -> list[RunView | None]:
-            return [run if filter.status is None or run.status == filter.status else None for run in rows]
+            return [
+                run
+                if (filter.status is None or run.status == filter.status)
+                and (filter.cause is None or run.cause == filter.cause)
+                else None
+                for run in rows
+            ]
 
         # No id equals a floor, so it makes no difference that the order of the table is turned around.
         start = None if filter.until is None else (run_id_floor(filter.until),)

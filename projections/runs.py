@@ -10,6 +10,7 @@ import msgspec
 from taskscheduler.domain import events as ev
 from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.evolve import evolve, skipped_run
+from taskscheduler.domain.evolve_chains import ignored_run
 from taskscheduler.domain.ids import run_id_floor
 from taskscheduler.domain.state import Attempt, Run, RunStatus, Task
 from taskscheduler.domain.values import Instant, Json, Millis
@@ -32,7 +33,8 @@ class AttemptView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 class RunView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A run, or `count` skipped fire times from `nominal_at` to `nominal_until`. `result` is JSON text.
 
-    `error` says why it failed where that is the error of no attempt.
+    `error` says why it failed where that is the error of no attempt. One that a chain made follows the runs in
+    `upstream`, by task; `caused_by` is the task whose run came last.
     """
 
     task_id: str
@@ -53,6 +55,8 @@ class RunView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     backfill_id: str | None = None
     deadline: Instant | None = None
     error: ev.Error | None = None
+    caused_by: str | None = None
+    upstream: dict[str, ev.Upstream] = {}
 
 
 _OF_A_RUN = (
@@ -83,8 +87,14 @@ def run_view(task_id: str, run: Run, result: Json | None = None) -> RunView:
     return _view(task_id, run, result, tuple([_attempt(a, a.progress) for a in run.attempts]))
 
 
+def without_results(upstream: dict[str, ev.Upstream]) -> dict[str, ev.Upstream]:
+    """The same runs by name only."""
+    return {task_id: msgspec.structs.replace(run, result=None) for task_id, run in upstream.items()}
+
+
 def brief_run_view(task_id: str, run: Run) -> RunView:
-    """The same without the result and without progress, both of which may be large."""
+    """The same without results and without progress, which may be large."""
+    run = msgspec.structs.replace(run, upstream=without_results(run.upstream)) if run.upstream else run
     return _view(task_id, run, None, tuple([_attempt(a, None) for a in run.attempts]))
 
 
@@ -112,6 +122,8 @@ def _view(task_id: str, run: Run, result: Json | None, attempts: tuple[AttemptVi
         run.backfill_id,
         run.deadline,
         run.error,
+        run.caused_by,
+        run.upstream,
     )
 
 
@@ -137,6 +149,9 @@ def project(accepted: Accepted) -> Sequence[Change]:
             changes.append(Later(RUNS, (task_id, run.id), run_view, (task_id, run, result)))
         elif isinstance(event, ev.FiresSkipped):
             run = skipped_run(event)
+            changes.append(Later(RUNS, (task_id, run.id), run_view, (task_id, run)))
+        elif isinstance(event, ev.UpstreamHeard) and event.row is not None:
+            run = ignored_run(event)
             changes.append(Later(RUNS, (task_id, run.id), run_view, (task_id, run)))
         elif isinstance(event, ev.RunsExpired):
             changes.append(DeleteRange(RUNS, (task_id,), (run_id_floor(event.before),)))

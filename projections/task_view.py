@@ -8,11 +8,12 @@ import msgspec
 
 from taskscheduler.domain.decision import Accepted
 from taskscheduler.domain.definition import Definition
-from taskscheduler.domain.events import BackfillOverlap, Pending
+from taskscheduler.domain.events import BackfillOverlap, Pending, Upstream
 from taskscheduler.domain.state import Backfill, BackfillStatus, Counts, Pause, Task, TaskStatus
+from taskscheduler.domain.steps import EdgeKind
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.changes import Change, Delete, Later
-from taskscheduler.projections.runs import RunView, brief_run_view
+from taskscheduler.projections.runs import RunView, brief_run_view, without_results
 from taskscheduler.projections.tables import Column, Table
 
 
@@ -43,7 +44,9 @@ class BackfillView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 class TaskView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A task with its definition. `deleted_at` is set while a deleted one is kept; `last_run` has no result.
 
-    `next_fire_at` is under the schedule that will be in force then, `due_at` under the present one.
+    `next_fire_at` is under the schedule that will be in force then, `due_at` under the present one. `links` holds what
+    the definitions of other tasks say of this one, `arrived` the runs that it has heard of while it waits for others.
+    No run in it has a result.
     """
 
     id: str
@@ -63,6 +66,8 @@ class TaskView(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     failures_in_row: int = 0
     backfills: tuple[BackfillView, ...] = ()
     due_at: Instant | None = None
+    links: dict[str, tuple[EdgeKind, ...]] = {}
+    arrived: dict[str, Upstream] = {}
 
 
 TASKS = Table("tasks", TaskView, partition=(Column("id"),))
@@ -92,6 +97,8 @@ def view_of(task: Task) -> TaskView:
         task.failures_in_row,
         tuple([_backfill_view(backfill) for backfill in task.backfills.values()]) if task.backfills else (),
         task.next_fire,
+        task.links,
+        without_results(task.arrived) if task.arrived else task.arrived,
     )
 
 

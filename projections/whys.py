@@ -27,6 +27,8 @@ Outcome: TypeAlias = Literal[
     "triggered",
     "retried",
     "backfilled",
+    "chained",
+    "ignored",
     "skipped",
     "to_come",
     "pending",
@@ -48,6 +50,7 @@ _BY_CAUSE: dict[ev.RunCause, Outcome] = {
     "manual": "triggered",
     "retry": "retried",
     "backfill": "backfilled",
+    "chain": "chained",
 }
 _decode = msgspec.json.Decoder(list[ev.Event]).decode
 
@@ -105,6 +108,8 @@ class Whys:
         if named is not None:
             return await self._fire_time(view, changes, *named, at=at, now=now)
         async for run in self._ledgers.runs(view.id, at, at + 1):
+            if run.status == "skipped" and run.cause == "chain":
+                return Why(view.id, at, now, "ignored", fire_at=at, run=run)
             if run.status != "skipped":
                 steps = await self._steps(view, run.scheduled_for, run)
                 return Why(view.id, at, now, _BY_CAUSE[run.cause], run.nominal_at, at, run, steps=steps)
@@ -128,7 +133,7 @@ class Whys:
         backfill_id = await self._backfilled(view.id, nominal)
         known = Why(view.id, at, now, "unaccounted", nominal, fire, change=change, clock=clock, backfill_id=backfill_id)
         async for run in self._ledgers.runs(view.id, nominal, fire + 1):
-            if run.nominal_at != nominal or run.nominal_until is not None or run.cause == "backfill":
+            if run.nominal_at != nominal or run.nominal_until is not None or run.cause in ("backfill", "chain"):
                 continue
             if run.status == "skipped":
                 settled = run.finished_at or fire

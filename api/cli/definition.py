@@ -58,6 +58,9 @@ class ScheduleOptions:
             help="What does not fire: 2030-12-25, 2030-12-24/2031-01-02 (days or instants), or JSON; repeatable.",
         ),
     ] = None
+    manual: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Never by itself: only after other tasks, or by hand.")
+    ] = False
     start_at: Annotated[str | None, Parameter(help="No fire time before this instant.")] = None
     end_at: Annotated[str | None, Parameter(help="No fire time after this instant.")] = None
     max_runs: Annotated[int | None, Parameter(help="How many runs the schedule makes before it has ended.")] = None
@@ -91,6 +94,7 @@ class ScheduleOptions:
             "cron": self.cron,
             "rrule": self.rrule,
             "any": self.any,
+            "manual": self.manual or None,
         }
         given = [f"--{kind}" for kind, value in kinds.items() if value is not None]
         if len(given) > 1:
@@ -117,6 +121,8 @@ class ScheduleOptions:
             return _given({"cron": self.cron, **self._clock(), "days": self.days})
         if self.rrule is not None:
             return _given({"rrule": self.rrule, **self._clock(), "dtstart": self.dtstart})
+        if self.manual:
+            return {"manual": True}
         if self.any is not None:
             return _given({"any": [_json_object(text, "--any") for text in self.any], "timezone": self.timezone})
         return None
@@ -189,6 +195,23 @@ class TaskOptions(ScheduleOptions):
         int | None, Parameter(help="Pause the task after so many runs in a row that failed for good.")
     ] = None
 
+    then: Annotated[
+        list[str] | None, Parameter(negative="", help="A task that runs when a run of this succeeded; repeatable.")
+    ] = None
+    on_failure: Annotated[
+        list[str] | None, Parameter(negative="", help="A task that runs when a run of this failed; repeatable.")
+    ] = None
+    after: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="Run after runs of this task; of several, when all have ended; repeatable."),
+    ] = None
+    after_any: Annotated[
+        bool, Parameter(negative="", show_default=False, help="With --after: whenever one of them has ended.")
+    ] = False
+    after_on: Annotated[
+        Literal["success", "failure", "end"] | None, Parameter(help="With --after: which ends count (success).")
+    ] = None
+
     def fields(self) -> dict[str, Any]:
         """The fields of the request that these options set. Raises UsageError."""
         found: dict[str, Any] = {}
@@ -213,6 +236,20 @@ class TaskOptions(ScheduleOptions):
             found["catch_up"] = {"policy": self.catch_up}
         if self.pause_on_failure is not None:
             found["pause_on_failure"] = self.pause_on_failure
+        found |= self._chain()
+        return found
+
+    def _chain(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if self.then is not None:
+            found["then"] = self.then
+        if self.on_failure is not None:
+            found["on_failure"] = self.on_failure
+        if self.after is not None:
+            when = "any" if self.after_any else "all"
+            found["after"] = {"tasks": self.after, "when": when, "on": self.after_on or "success"}
+        elif self.after_any or self.after_on is not None:
+            raise UsageError("--after-any and --after-on go with --after")
         return found
 
     def target(self) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ def runs(
     *,
     run: Annotated[str | None, Parameter(help="Only this one, with its attempts and its result.")] = None,
     status: Annotated[str | None, Parameter(help="Such as failed.")] = None,
+    cause: Annotated[str | None, Parameter(help="Such as manual or chain.")] = None,
     limit: Limit = 50,
     common: Common = COMMON,
 ) -> None:
@@ -33,7 +34,9 @@ def runs(
         if run is not None:
             show(client.run(task_id, run), {**RUNS, **_ATTEMPTS}, common.output)
             return
-        found = _pages(lambda cursor, size: client.runs(task_id, status=status, limit=size, cursor=cursor), limit)
+        found = _pages(
+            lambda cursor, size: client.runs(task_id, status=status, cause=cause, limit=size, cursor=cursor), limit
+        )
         show_all(found, RUNS, common.output)
 
 

@@ -86,6 +86,7 @@ _COMMANDS = (
     ("task", "runs", "history:runs", "List the runs of a task, newest first."),
     ("task", "events", "history:events", "List what happened to a task."),
     ("task", "watch", "history:watch", "Show events as they happen, of one task or of all."),
+    ("task", "graph", "graph:graph", "Show what runs before and after a task."),
     ("task", "ledger", "ledger:task_ledger", "Count what became of a task's fire times."),
     ("task", "why", "ledger:why", "Say why a task did or did not run at an instant."),
     ("schedule", "preview", "schedules:preview", "Show when a schedule would fire."),

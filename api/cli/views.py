@@ -25,6 +25,11 @@ TASK: Columns = {
     "owed": lambda task: task.owed and f"{task.owed.count} from {task.owed.since}",
     "from then on": lambda task: task.pending_schedule and pending_text(task.pending_schedule),
     "backfills": lambda task: "; ".join(backfill_text(backfill) for backfill in task.backfills) or None,
+    "then": lambda task: ", ".join(task.then) or None,
+    "on failure": lambda task: ", ".join(task.on_failure) or None,
+    "after": lambda task: task.after and after_text(task.after),
+    "followed by": lambda task: ", ".join(task.followed_by) or None,
+    "arrived": lambda task: ", ".join(task.arrived) or None,
     "tags": lambda task: task.tags,
     "priority": lambda task: task.priority,
     "timeout": lambda task: task.timeout,
@@ -49,6 +54,7 @@ RUNS: Columns = {
     "scheduled for": lambda run: run.scheduled_for,
     "late ms": lambda run: run.lateness_ms,
     "attempts": lambda run: len(run.attempts),
+    "caused by": lambda run: run.caused_by and f"{run.caused_by.task_id}/{run.caused_by.run_id}",
     "reason": lambda run: run.reason,
     "error": lambda run: last_error(run),
 }
@@ -79,6 +85,8 @@ def schedule_text(schedule: dict[str, Any] | None) -> str:
         return "now"
     if "cron" in schedule:
         return f"{schedule['cron']} {schedule.get('timezone', 'UTC')}"
+    if "manual" in schedule:
+        return "manual"
     return " ".join(f"{kind} {value}" for kind, value in schedule.items())
 
 
@@ -90,6 +98,11 @@ def pending_text(pending: Any) -> str:
 def backfill_text(backfill: Any) -> str:
     """How far a backfill is, in a few words."""
     return f"{backfill.id} {backfill.status}, {backfill.fired} of {backfill.total}, {backfill.failed} failed"
+
+
+def after_text(after: dict[str, Any]) -> str:
+    """What a task runs after, in a few words."""
+    return f"{after.get('when', 'all')} of {', '.join(after.get('tasks', ()))} ({after.get('on', 'success')})"
 
 
 def target_text(target: dict[str, Any]) -> str:

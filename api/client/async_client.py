@@ -17,6 +17,7 @@ from taskscheduler.client.models import (
     Created,
     DeadLetter,
     Event,
+    Graph,
     Health,
     Ledger,
     LiveEvent,
@@ -180,13 +181,21 @@ class AsyncClient:
         task_id: str,
         *,
         status: str | None = None,
+        cause: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Run]:
         """Give one page of the task's runs, newest first, with since ≤ time < until."""
-        parameters = {"status": status, "from": since, "to": until, "limit": limit, "cursor": cursor}
+        parameters = {
+            "status": status,
+            "cause": cause,
+            "from": since,
+            "to": until,
+            "limit": limit,
+            "cursor": cursor,
+        }
         return await self._call(requests.list_runs(task_id, parameters))
 
     async def run(self, task_id: str, run_id: str) -> Run:
@@ -203,6 +212,10 @@ class AsyncClient:
         Raises Invalid for a range with more than 50,000 of them.
         """
         return await self._call(requests.ledger(task_id, since, until))
+
+    async def graph(self, task_id: str, *, hops: int | None = None) -> Graph:
+        """Read what runs before and after the task, `hops` tasks far (3, if left out)."""
+        return await self._call(requests.graph(task_id, hops))
 
     async def why(self, task_id: str, at: datetime) -> Why:
         """Say why the task did or did not run at an instant."""

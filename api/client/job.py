@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic
 import msgspec
 
 from taskscheduler.client.duration import Duration, seconds
+from taskscheduler.client.models import Upstream
 
 if TYPE_CHECKING:
     # For type checkers a Job without a type of payload is one of Any.
@@ -41,6 +42,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     kind: str
     payload: Any = None
+    upstream: dict[str, Upstream] = {}
     scheduled_for: datetime | None = None
     deadline: datetime | None = None
     heartbeat_timeout: timedelta | None = None
@@ -67,6 +69,8 @@ class Flag(threading.Event):
 class Job(Generic[Payload]):
     """One attempt of a run, for its handler; use `(run_id, attempt)` to fence side effects.
 
+    `upstream` holds the runs that it follows in a chain, by task, with their results.
+
     `cancelled` becomes true when the run was cancelled, its time is over, its claim was lost or the worker has to
     stop: nobody waits for the result any more. `Job[T]` has a payload that was decoded to T.
     """
@@ -79,6 +83,7 @@ class Job(Generic[Payload]):
         self.attempt = claim.attempt
         self.kind = claim.kind
         self.payload = claim.payload
+        self.upstream = claim.upstream
         self.scheduled_for = claim.scheduled_for
         self.deadline = claim.deadline
         self.command = claim.exec

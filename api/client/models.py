@@ -32,6 +32,9 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     priority: int | UnsetType = UNSET
     tags: dict[str, str] | UnsetType = UNSET
     pause_on_failure: int | UnsetType = UNSET
+    then: list[str] | UnsetType = UNSET
+    on_failure: list[str] | UnsetType = UNSET
+    after: list[str] | dict[str, Any] | UnsetType = UNSET
     idempotency_key: str | UnsetType = UNSET
 
 
@@ -54,6 +57,23 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     progress: Any = None
 
 
+class Upstream(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that another one follows. `left_out`: its result was too much to hand on; read it from the run."""
+
+    run_id: str
+    status: str = ""
+    ended_at: datetime | None = None
+    result: Any = None
+    left_out: bool = False
+
+
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """The run whose end made a chain go on."""
+
+    task_id: str
+    run_id: str = ""
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One fire of a task, with its attempts."""
 
@@ -72,6 +92,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     attempts: tuple[Attempt, ...] = ()
     lateness_ms: int | None = None
+    caused_by: Cause | None = None
+    upstream: dict[str, Upstream] = {}
     result: Any = None
     deadline: datetime | None = None
     error: AttemptError | None = None
@@ -181,6 +203,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     pending_schedule: PendingSchedule | None = None
     failures_in_row: int = 0
     backfills: tuple[Backfill, ...] = ()
+    then: tuple[str, ...] = ()
+    on_failure: tuple[str, ...] = ()
+    after: dict[str, Any] | None = None
+    followed_by: tuple[str, ...] = ()
+    arrived: dict[str, Upstream] = {}
 
 
 class BackfilledTask(Task, frozen=True, kw_only=True):
@@ -282,6 +309,36 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     before: datetime | None = None
     after: datetime | None = None
     events: tuple[Link, ...] = ()
+
+
+class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
+    """A task in so many hops; below 0 it runs before. No status: it is no longer there."""
+
+    id: str
+    hops: int = 0
+    name: str | None = None
+    status: str | None = None
+    next_fire_at: datetime | None = None
+    last_run: Any = None
+
+
+class GraphEdge(msgspec.Struct, frozen=True, kw_only=True):
+    """`follower` runs after `before`, by `then`, `on_failure` or `after`."""
+
+    before: str = msgspec.field(name="from")
+    follower: str = msgspec.field(name="to")
+    kind: str = ""
+    when: str | None = None
+    on: str | None = None
+
+
+class Graph(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs before and after a task."""
+
+    task_id: str
+    complete: bool = True
+    nodes: tuple[GraphNode, ...] = ()
+    edges: tuple[GraphEdge, ...] = ()
 
 
 class FireTime(msgspec.Struct, frozen=True, kw_only=True):

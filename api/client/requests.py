@@ -17,6 +17,7 @@ from taskscheduler.client.models import (
     CalendarSummary,
     DeadLetter,
     Event,
+    Graph,
     Health,
     Ledger,
     Page,
@@ -103,6 +104,7 @@ _read_runs = reader(Page[Run])
 _read_events = reader(Page[Event])
 _read_ledger = reader(Ledger)
 _read_why = reader(Why)
+_read_graph = reader(Graph)
 _read_dead_letters = reader(Page[DeadLetter])
 _read_preview = reader(Preview)
 _read_calendar = reader(Calendar)
@@ -232,6 +234,11 @@ def list_events(task_id: str, parameters: Mapping[str, Any]) -> Call[Page[Event]
 def ledger(task_id: str, since: datetime | None, until: datetime | None) -> Call[Ledger]:
     path = query(f"/api/tasks/{segment(task_id)}/ledger", {"from": since, "to": until})
     return Call(method="GET", path=path, read=_read_ledger, task=task_id)
+
+
+def graph(task_id: str, hops: int | None) -> Call[Graph]:
+    path = query(f"/api/tasks/{segment(task_id)}/graph", {"hops": hops})
+    return Call(method="GET", path=path, read=_read_graph, task=task_id)
 
 
 def why(task_id: str, at: datetime) -> Call[Why]:

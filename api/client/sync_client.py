@@ -17,6 +17,7 @@ from taskscheduler.client.models import (
     Created,
     DeadLetter,
     Event,
+    Graph,
     Health,
     Ledger,
     LiveEvent,
@@ -179,13 +180,21 @@ class Client:
         task_id: str,
         *,
         status: str | None = None,
+        cause: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Run]:
         """Give one page of the task's runs, newest first, with since ≤ time < until."""
-        parameters = {"status": status, "from": since, "to": until, "limit": limit, "cursor": cursor}
+        parameters = {
+            "status": status,
+            "cause": cause,
+            "from": since,
+            "to": until,
+            "limit": limit,
+            "cursor": cursor,
+        }
         return self._call(requests.list_runs(task_id, parameters))
 
     def run(self, task_id: str, run_id: str) -> Run:
@@ -202,6 +211,10 @@ class Client:
         Raises Invalid for a range with more than 50,000 of them.
         """
         return self._call(requests.ledger(task_id, since, until))
+
+    def graph(self, task_id: str, *, hops: int | None = None) -> Graph:
+        """Read what runs before and after the task, `hops` tasks far (3, if left out)."""
+        return self._call(requests.graph(task_id, hops))
 
     def why(self, task_id: str, at: datetime) -> Why:
         """Say why the task did or did not run at an instant."""

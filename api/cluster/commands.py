@@ -19,14 +19,17 @@ from taskscheduler.streams.claimable_shares import ClaimableShares
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.kafka.event_log import KafkaEventLog
 from taskscheduler.streams.observer import Observer
+from taskscheduler.streams.outbox import Outbox
 from taskscheduler.streams.partitions import Replicas
-from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table, use_table
+from taskscheduler.streams.rocksdb import claim_tables, outbox_table, state_store, timer_table, use_table
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.claim_tables import RocksClaimTable, RocksHolderTable
 from taskscheduler.streams.rocksdb.database import Database
+from taskscheduler.streams.rocksdb.outbox_table import RocksOutboxTable
 from taskscheduler.streams.rocksdb.state_store import StateStore
 from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
 from taskscheduler.streams.rocksdb.use_table import RocksUseTable
+from taskscheduler.streams.stepping import Stepping
 from taskscheduler.streams.timers import Timers
 
 IN_FLIGHT = 16
@@ -36,7 +39,13 @@ FLUSH_AFTER = 0.2
 """Seconds until folded state is written. The log has it all, so that later costs no more than a longer start after a
 crash, and a row that changes meanwhile is written once."""
 
-FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES, use_table.FAMILY)
+FAMILIES = (
+    *state_store.FAMILIES,
+    timer_table.FAMILY,
+    *claim_tables.FAMILIES,
+    use_table.FAMILY,
+    outbox_table.FAMILY,
+)
 
 
 LAYOUT = 2
@@ -60,11 +69,12 @@ class Share:
         self.claimables = Claimables(RocksClaimTable(buffer), clock)
         self.holders = Holders(RocksHolderTable(buffer))
         self.uses = CalendarUses(RocksUseTable(buffer))
+        self.outbox = Outbox(RocksOutboxTable(buffer))
 
     @property
     def observers(self) -> tuple[Observer, ...]:
         """What follows the state of this partition."""
-        return (self.timers, self.claimables, self.holders, self.uses)
+        return (self.timers, self.claimables, self.holders, self.uses, self.outbox)
 
 
 class Commands:
@@ -99,6 +109,11 @@ class Commands:
             timeout=settings.commands.timeout / 1000,
             in_flight=IN_FLIGHT,
             observe=metrics.observe_command,
+        )
+        self.stepping = Stepping(
+            {partition: share.outbox for partition, share in enumerate(self.shares)},
+            self.handler,
+            lambda sender: log.partition_of(stream_of(sender)),
         )
 
     def claimable(self, mine: Callable[[], Collection[int]], help_after: Millis) -> ClaimableShares:

@@ -42,6 +42,7 @@ class Serving(Part):
         self.health = health
         self.metrics = metrics
         self.handler = commands.handler
+        self.stepping = commands.stepping
         self.hub = Hub(log.partitions)
         self._commands = commands
         self._settings = settings

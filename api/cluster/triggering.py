@@ -1,4 +1,5 @@
-"""The role `triggers`: decides on what Flink says is due, and lets tasks follow the calendars that they use."""
+"""The role `triggers`: decides on what Flink says is due, and lets tasks follow the calendars that they use, and
+carries out steps."""
 
 from __future__ import annotations
 
@@ -30,6 +31,7 @@ class Triggering(Part):
         self._consumer = TriggerConsumer(settings.kafka, commands.log.topics, commands.replicas, commands.handler)
         uses = {partition: share.uses for partition, share in enumerate(commands.shares)}
         self._following = Following(uses, commands.handler, lambda: self._consumer.partitions)
+        commands.stepping.mine = lambda: self._consumer.partitions
 
     def apply(self, accepted: Sequence[AnyAccepted]) -> None:
         """Count what happens in the partitions that this instance decides for: each is counted once in a cluster."""
@@ -41,12 +43,14 @@ class Triggering(Part):
         self._commands.replicas.observe(self)
         loops.start("triggers", self._consumer.run)
         loops.start("calendars", self._following.run)
+        loops.start("steps", self._commands.stepping.run)
 
     def register(self, health: HealthRegistry, metrics: Metrics) -> None:
         """Late triggers are told, whatever the cause; they do not make a process unfit."""
         health.register("timers", self._timers, needed=False)
-        health.register("triggers", lambda: self._loops.health("triggers", "calendars"))
+        health.register("triggers", lambda: self._loops.health("triggers", "calendars", "steps"))
         metrics.watch("due_backlog", lambda: self._commands.due(self._commands.clock(), BACKLOG_LIMIT))
+        metrics.watch("steps_waiting", lambda: self._commands.stepping.waiting)
         metrics.watch("trigger_lag", lambda: self._consumer.lag)
 
     def _timers(self) -> Component:

@@ -15,14 +15,14 @@ PAUSED = "pause"
 
 _READ_ONLY = (
     *("status", "revision", "version", "created_at", "updated_at", "next_fire_at", "last_run", "counts", PAUSED),
-    *("owed", "pending_schedule", "failures_in_row", "backfills"),
+    *("owed", "pending_schedule", "failures_in_row", "backfills", "followed_by", "arrived"),
 )
 
 
 def exported(task: Task) -> dict[str, Any]:
     """The task as `POST /api/tasks` takes it, and the note of its pause if it is paused."""
     fields = msgspec.structs.asdict(task)
-    line = {name: _given(value) for name, value in fields.items() if name not in _READ_ONLY and value is not None}
+    line = {name: _given(value) for name, value in fields.items() if name not in _READ_ONLY and value not in (None, ())}
     if task.pause is not None:
         line[PAUSED] = {"note": task.pause.note}
     return line

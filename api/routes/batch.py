@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import msgspec
 from litestar import post
@@ -12,6 +14,7 @@ from msgspec.structs import replace
 from taskscheduler.api import operations as op
 from taskscheduler.api.body import BATCH_LIMIT, read_object
 from taskscheduler.api.calendars.fill_in import fill_in
+from taskscheduler.api.chains import check_chain, linked
 from taskscheduler.api.headers import KEY_HINT, id_of_key, idempotency_key, is_key, key_of, new_id
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem, problem_of
@@ -23,7 +26,10 @@ from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.schemas.target import Forbidden
 from taskscheduler.api.schemas.task import read_new_task
 from taskscheduler.api.tracing import trace_parent
-from taskscheduler.commands.handler import Ask, Done
+from taskscheduler.commands.handler import Ask, Done, Unavailable
+from taskscheduler.domain.chains import edges_of
+from taskscheduler.domain.definition import Definition
+from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.messages import Create
 
 MOST_TASKS = 1_000
@@ -31,10 +37,19 @@ BREATH = 50
 """After so many tasks what is due gets its turn."""
 
 
+class _Prepared(NamedTuple):
+    """A task to be made, and the other tasks that it names."""
+
+    ask: Ask
+    named: Collection[str]
+    definition: Definition
+    errors: Errors
+
+
 def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
     """The route of batches."""
 
-    async def ask(item: object, key: str | None, deep: bool, trace: str | None) -> Ask:
+    async def prepare(item: object, key: str | None, deep: bool, trace: str | None) -> _Prepared:
         errors = Errors(deep)
         if not isinstance(item, dict):
             errors.add("", "must be an object")
@@ -54,7 +69,33 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
         task_id = new.id or (new_id(now) if given is None else id_of_key(given))
         if errors.late:
             errors.check(repeated=is_known(node, task_id, used))
-        return Ask(task_id, Create(definition), key=used, trace=trace)
+        ask = Ask(task_id, Create(definition), key=used, trace=trace)
+        return _Prepared(ask, edges_of(definition).keys(), definition, errors)
+
+    async def create(prepared: Sequence[_Prepared]) -> list[Problem | Done]:
+        """Tasks that name none of each other."""
+        found: dict[int, Problem | Done] = {}
+        asks: list[Ask] = []
+        places: list[int] = []
+        for place, (ask, named, definition, errors) in enumerate(prepared):
+            try:
+                if named:
+                    await check_chain(node, ask.task_id, None, definition, errors)
+                    errors.check(repeated=is_known(node, ask.task_id, ask.key))
+            except Problem as problem:
+                found[place] = problem
+            else:
+                asks.append(ask)
+                places.append(place)
+        for place, answer in zip(places, await node.handler.handle_many(asks), strict=True):
+            try:
+                if isinstance(answer, Exception):
+                    raise answer
+                await linked(node, answer)
+                found[place] = answer
+            except (DomainError, Unavailable) as error:
+                found[place] = problem_of(error, "/idempotency_key")
+        return [found[place] for place in range(len(prepared))]
 
     @post(
         "/api/tasks/batch",
@@ -67,7 +108,8 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
                 {200: op.Response("What became of each.", ref("BatchResults"), ("Consistency-Token",))},
                 description="Each task is created or refused on its own. A task with an `idempotency_key` is the same "
                 "as one created alone under that Idempotency-Key; the others get theirs from the one of the request "
-                "and their place in it. The body is at most 16 MiB.",
+                "and their place in it. A task may name others of the same request in its chains. The body is at "
+                "most 16 MiB.",
                 parameters=(op.KEY, op.TRACE),
                 body="BatchIn",
                 problems=op.ON_WRITE,
@@ -85,31 +127,40 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
         trace = trace_parent.get()
         # Each result is encoded at once: a thousand trees of dicts would only keep the garbage collector busy.
         results: list[msgspec.Raw] = [msgspec.Raw()] * len(items)
-        asks: list[Ask] = []
-        places: list[int] = []
+        prepared: dict[int, _Prepared] = {}
         for place, item in enumerate(items):
             try:
-                asks.append(await ask(item, None if key is None else f"{key}#{place}", deep, trace))
-                places.append(place)
+                prepared[place] = await prepare(item, None if key is None else f"{key}#{place}", deep, trace)
             except Problem as problem:
                 results[place] = _refused(problem)
             if place % BREATH == BREATH - 1:
                 await asyncio.sleep(0)
         tokens: dict[str, int] = {}
-        answers = await node.handler.handle_many(asks)
-        for count, (place, answer) in enumerate(zip(places, answers, strict=True)):
-            if isinstance(answer, Done):
-                results[place] = msgspec.Raw(encode({"status": 201, "task": made(answer)[0]}))
-                partition, _, position = answer.token.partition(":")
-                tokens[partition] = max(tokens.get(partition, 0), int(position))
-            else:
-                results[place] = _refused(problem_of(answer, "/idempotency_key"))
-            if count % BREATH == BREATH - 1:
-                await asyncio.sleep(0)
+        while prepared:
+            places = _first(prepared)
+            for count, (place, answer) in enumerate(
+                zip(places, await create([prepared.pop(place) for place in places]), strict=True)
+            ):
+                if isinstance(answer, Done):
+                    results[place] = msgspec.Raw(encode({"status": 201, "task": made(answer)[0]}))
+                    partition, _, position = answer.token.partition(":")
+                    tokens[partition] = max(tokens.get(partition, 0), int(position))
+                else:
+                    results[place] = _refused(answer)
+                if count % BREATH == BREATH - 1:
+                    await asyncio.sleep(0)
         token = ",".join(f"{partition}:{position}" for partition, position in tokens.items())
         return json_reply(200, {"results": results}, headers=consistency(token or node.token()))
 
     return [create_tasks]
+
+
+def _first(prepared: dict[int, _Prepared]) -> list[int]:
+    """Those that name none of the others; where each names one, all: they are refused."""
+    if not any(one.named for one in prepared.values()):
+        return list(prepared)
+    waiting = {one.ask.task_id for one in prepared.values()}
+    return [place for place, one in prepared.items() if waiting.isdisjoint(one.named)] or list(prepared)
 
 
 def _refused(problem: Problem) -> msgspec.Raw:

@@ -13,6 +13,7 @@ from taskscheduler.api import operations as op
 from taskscheduler.api import render
 from taskscheduler.api.body import PATCH_TYPES, read_object
 from taskscheduler.api.calendars.fill_in import fill_in
+from taskscheduler.api.chains import check_chain, linked
 from taskscheduler.api.headers import id_of_key, idempotency_key, if_match, key_of, new_id
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem
@@ -80,9 +81,11 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
         definition = replace(new.definition, schedule=await fill_in(node, new.definition.schedule, errors))
         key = key_of(given, "POST", "/api/tasks", body)
         task_id = new.id or (new_id(node.clock()) if given is None else id_of_key(given))
+        await check_chain(node, task_id, None, definition, errors)
         if errors.late:
             errors.check(repeated=is_known(node, task_id, key))
         done = await node.handler.handle(task_id, Create(definition), key=key, trace=trace_parent.get())
+        await linked(node, done)
         content, headers = made(done)
         return json_reply(201, content, headers=headers + consistency(done.token))
 
@@ -160,6 +163,9 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
                 schedule = await fill_in(node, update.patch.schedule, errors)
                 update = replace(update, patch=replace(update.patch, schedule=schedule))
             key = key_of(idempotency_key(request, errors), "PATCH", f"/api/tasks/{task_id}", body)
+            if base.definition is not None and not errors.found:
+                changes = update.patch.apply_to(base.definition)
+                await check_chain(node, task_id, base.definition, changes, errors)
             errors.check(repeated=is_known(node, task_id, key))
             match = one_of(asked, base)
             if merged and match is None and base.exists:
@@ -170,6 +176,7 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
                 if asked is not None:
                     raise
             else:
+                await linked(node, done)
                 return changed(done, 200)
         raise Problem("unavailable", "others keep changing the task; try again", retry_after=1.0, outcome="none")
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from taskscheduler.api.problems import FieldError, invalid
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.shapes import ID, INSTANT, Schema, text, whole, words
+from taskscheduler.domain.events import RunCause
 from taskscheduler.domain.state import RunStatus, TaskStatus
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.filters import (
@@ -26,6 +27,7 @@ MOST_TAGS = 16
 
 TASK_STATUSES: tuple[TaskStatus, ...] = get_args(TaskStatus)
 RUN_STATUSES: tuple[RunStatus, ...] = get_args(RunStatus)
+RUN_CAUSES: tuple[RunCause, ...] = get_args(RunCause)
 SORTS: tuple[Sort, ...] = get_args(Sort)
 
 
@@ -110,7 +112,10 @@ def read_task_filter(query: Query) -> TaskFilter:
 def read_run_filter(query: Query) -> RunFilter:
     """Which runs to list."""
     return RunFilter(
-        status=query.one_of("status", RUN_STATUSES), since=query.instant("from"), until=query.instant("to")
+        status=query.one_of("status", RUN_STATUSES),
+        since=query.instant("from"),
+        until=query.instant("to"),
+        cause=query.one_of("cause", RUN_CAUSES),
     )
 
 
@@ -153,7 +158,12 @@ TASK_PARAMETERS = [
     parameter("sort", words(*SORTS, default="created_at")),
     *PAGE_PARAMETERS,
 ]
-RUN_PARAMETERS = [parameter("status", words(*RUN_STATUSES)), *_RANGE, *PAGE_PARAMETERS]
+RUN_PARAMETERS = [
+    parameter("status", words(*RUN_STATUSES)),
+    parameter("cause", words(*RUN_CAUSES), "Why the run was made."),
+    *_RANGE,
+    *PAGE_PARAMETERS,
+]
 EVENT_PARAMETERS = PAGE_PARAMETERS
 DEAD_LETTER_PARAMETERS = [
     parameter("task_id", ID),

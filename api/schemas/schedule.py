@@ -11,7 +11,7 @@ from taskscheduler.api.schemas.exclusions import member, read_exclusions
 from taskscheduler.api.schemas.fields import Fields
 from taskscheduler.api.schemas.local_forms import SHORTEST_INTERVAL, is_zone, read_cron, read_local_every
 from taskscheduler.api.schemas.recurrence import read_rrule
-from taskscheduler.domain.schedule import AnyOf, Every, OneTime, Schedule, Single, counting_cost, resolve_open
+from taskscheduler.domain.schedule import AnyOf, Every, Manual, OneTime, Schedule, Single, counting_cost, resolve_open
 from taskscheduler.domain.values import DAY, HOUR, Instant, Millis
 
 MOST_RUNS = 1_000_000_000
@@ -22,7 +22,7 @@ MOST_LEFT_OUT = 100_000
 LATEST_PAST: Millis = HOUR
 """An `at` that lies further back is taken for a mistake."""
 
-_FORMS = ("at", "delay", "every", "cron", "rrule", "any")
+_FORMS = ("at", "delay", "every", "cron", "rrule", "any", "manual")
 _OF_MEMBERS = ("at", "every", "cron", "rrule")
 _BOUNDS = ("start_at", "end_at", "max_runs", "jitter")
 _GOES_WITH = {
@@ -35,6 +35,7 @@ _GOES_WITH = {
 }
 
 NOW = OneTime(at=0)
+MANUAL = Manual()
 
 
 def read_schedule(fields: Fields | None, now: Instant) -> Schedule:
@@ -44,6 +45,8 @@ def read_schedule(fields: Fields | None, now: Instant) -> Schedule:
     form = _form_of(fields, _FORMS)
     if form is None:
         return NOW
+    if form == "manual":
+        return _read_manual(fields)
     wrong = len(fields.errors.found)
     schedule: Schedule
     if form == "any":
@@ -106,6 +109,16 @@ def _read_any(fields: Fields) -> Schedule:
             members.append(replace(each, **_edges(inner)))
             inner.end()
     return AnyOf(members=tuple(members), timezone=zone or "UTC")
+
+
+def _read_manual(fields: Fields) -> Schedule:
+    if not fields.flag("manual", False):
+        fields.error("manual", "must be true: leave the schedule out to run now")
+    for name in (*_BOUNDS, *_GOES_WITH):
+        if fields.take(name) is not None:
+            fields.error(name, "bounds fire times, and a manual schedule names none")
+    fields.end()
+    return MANUAL
 
 
 def _edges(fields: Fields) -> dict[str, Instant | None]:

@@ -129,6 +129,11 @@ SCHEMA: Schema = {
     "oneOf": [
         request({"at": INSTANT}, _BOUND_SCHEMAS, title="Once, at an instant", description=_AT),
         request({"delay": DURATION}, _BOUND_SCHEMAS, title="Once, after a delay"),
+        request(
+            {"manual": {"const": True}},
+            title="Never by itself",
+            description="Runs when a task that it follows has ended, when it is triggered, and else not at all.",
+        ),
         *_recurring({**_BOUND_SCHEMAS, "except": _EXCEPT}),
         request(
             {
@@ -161,5 +166,6 @@ SCHEMA: Schema = {
         },
         {"at": "2030-01-31T08:00:00Z"},
         {"delay": "30s"},
+        {"manual": True},
     ],
 }

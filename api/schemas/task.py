@@ -7,9 +7,11 @@ from typing import Any, get_args
 import msgspec
 
 from taskscheduler.api.durations import LONGEST, format_duration
+from taskscheduler.api.schemas.chain import SCHEMAS as CHAIN_SCHEMAS
+from taskscheduler.api.schemas.chain import read_after, read_names
 from taskscheduler.api.schemas.fields import Fields
 from taskscheduler.api.schemas.policies import CATCH_UP_SCHEMA, RETRY_SCHEMA, read_catch_up, read_retry
-from taskscheduler.api.schemas.schedule import read_schedule
+from taskscheduler.api.schemas.schedule import MANUAL, read_schedule
 from taskscheduler.api.schemas.schedule_shape import SCHEMA as SCHEDULE_SCHEMA
 from taskscheduler.api.schemas.shapes import (
     ANY,
@@ -61,11 +63,13 @@ def read_new_task(fields: Fields, now: Instant, forbidden: Forbidden, *, in_batc
     task_id = fields.id("id")
     if task_id in RESERVED:
         fields.error("id", "is part of a path of the API; choose another")
+    after = read_after(fields)
+    scheduled = fields.raw("schedule") is not None or after is None
     task = NewTask(
         task_id,
         Definition(
             name=fields.label("name", 1, LONGEST_NAME, required=True) or "",
-            schedule=read_schedule(fields.object("schedule"), now),
+            schedule=read_schedule(fields.object("schedule"), now) if scheduled else MANUAL,
             target=read_target(fields.object("target", required=True), forbidden),
             payload=fields.json("payload", PAYLOAD_LIMIT),
             retry=read_retry(fields.object("retry")),
@@ -78,9 +82,13 @@ def read_new_task(fields: Fields, now: Instant, forbidden: Forbidden, *, in_batc
             queue_timeout=fields.duration("queue_timeout", TIMEOUTS["queue_timeout"], LONGEST, None),
             heartbeat_timeout=fields.duration("heartbeat_timeout", TIMEOUTS["heartbeat_timeout"], LONGEST, None),
             deadline=fields.duration("deadline", TIMEOUTS["deadline"], LONGEST, None),
+            then=read_names(fields, "then"),
+            on_failure=read_names(fields, "on_failure"),
+            after=after,
         ),
         fields.take("idempotency_key") if in_batch else None,
     )
+    fields.take("schedule")
     fields.end()
     return task
 
@@ -117,8 +125,16 @@ def _read_patch(fields: Fields, now: Instant, forbidden: Forbidden, base: Defini
             fields.required(name)
     if "name" in fields:
         given["name"] = fields.label("name", 1, LONGEST_NAME) or ""
+    for name in ("then", "on_failure"):
+        if name in fields:
+            given[name] = read_names(fields, name)
+    if "after" in fields:
+        given["after"] = read_after(fields)
     if "schedule" in fields:
-        given["schedule"] = read_schedule(fields.object("schedule"), now)
+        follows = given.get("after", None if base is None else base.after) is not None
+        manual = fields.raw("schedule") is None and follows
+        given["schedule"] = MANUAL if manual else read_schedule(fields.object("schedule"), now)
+        fields.take("schedule")
     if "target" in fields:
         given["target"] = read_target(fields.object("target"), forbidden)
     if "payload" in fields:
@@ -201,6 +217,7 @@ _OPTIONAL: dict[str, Schema] = {
         **DURATION,
         "description": "From when a run was made to its end, retries included; then what runs is ended too.",
     },
+    **CHAIN_SCHEMAS,
 }
 _EFFECTIVE_FROM: Schema = {
     **INSTANT,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import get_args
 
+from taskscheduler.api.schemas.chain import ONS, WHENS
 from taskscheduler.api.schemas.local_forms import DAY_RULES, FOLDS, GAPS
 from taskscheduler.api.schemas.policies import JITTERS
-from taskscheduler.api.schemas.query import RUN_STATUSES, TASK_STATUSES
+from taskscheduler.api.schemas.query import RUN_CAUSES, RUN_STATUSES, TASK_STATUSES
 from taskscheduler.api.schemas.shapes import (
     ANY,
     COUNT,
@@ -44,6 +45,7 @@ _ATTEMPT = response(
     },
     description="One try of a run; `outcome` is null while it runs.",
 )
+_UPSTREAM: Schema = {"type": "object", "additionalProperties": ref("Upstream")}
 _RUN: dict[str, Schema] = {
     "id": ID,
     "task_id": ID,
@@ -51,13 +53,18 @@ _RUN: dict[str, Schema] = {
     "nominal_until": {**nullable(INSTANT), "description": "The last of the fire times that this row stands for."},
     "count": {**COUNT, "description": "How many fire times the row stands for."},
     "scheduled_for": INSTANT,
-    "cause": words("schedule", "catch_up", "manual", "backfill", "retry"),
+    "cause": words(*RUN_CAUSES),
     "status": words(*RUN_STATUSES),
     "reason": {**nullable(TEXT), "description": "Why it was skipped or failed, or who cancelled it."},
     "attempts": array(ref("Attempt")),
     "lateness_ms": {"type": ["integer", "null"], "description": "First start minus `scheduled_for`."},
     "retry_of": nullable(ID),
     "backfill_id": {**nullable(ID), "description": "The backfill that it is part of."},
+    "caused_by": {
+        "anyOf": [response({"task_id": ID, "run_id": TEXT}), {"type": "null"}],
+        "description": "The run whose end made a chain go on to this one.",
+    },
+    "upstream": {**_UPSTREAM, "description": "The runs that it follows, by task."},
     "retry_at": {**nullable(INSTANT), "description": "When the next attempt may start."},
     "finished_at": nullable(INSTANT),
     "deadline": {**nullable(INSTANT), "description": "It has failed if it has not ended by then."},
@@ -97,6 +104,7 @@ _SCHEDULE: Schema = {
     "oneOf": [
         response({"at": INSTANT}, _BOUNDS),
         response({"delay": DURATION_OUT}, _BOUNDS),
+        response({"manual": {"const": True}}),
         *_recurring({**_BOUNDS, "except": _EXCEPT}),
         response(
             {
@@ -160,6 +168,11 @@ _TASK: dict[str, Schema] = {
         "description": "Runs that failed for good since the last that succeeded, or since the task was resumed.",
     },
     "backfills": array(ref("Backfill"), MAX_BACKFILLS),
+    "then": array(ID),
+    "on_failure": array(ID),
+    "after": {"anyOf": [response({"tasks": array(ID), "when": words(*WHENS), "on": words(*ONS)}), {"type": "null"}]},
+    "followed_by": {**array(ID), "description": "Tasks that name this one in their `after`."},
+    "arrived": {**_UPSTREAM, "description": "Runs that it has heard of, while it waits for those of other tasks."},
 }
 _EVENT: dict[str, Schema] = {
     "type": {**TEXT, "examples": ["run.queued.v1"]},
@@ -178,6 +191,54 @@ def _page(item: str) -> Schema:
 COMPONENTS: dict[str, Schema] = {
     "Error": _ERROR,
     "Attempt": _ATTEMPT,
+    "Upstream": response(
+        {
+            "run_id": ID,
+            "status": words("succeeded", "failed", "cancelled"),
+            "ended_at": INSTANT,
+            "result": {**ANY, "description": "What it left; null where it is not handed on."},
+            "left_out": {"type": "boolean", "description": "The results were too much together: read it from the run."},
+        },
+        description="A run that another one follows.",
+    ),
+    "Graph": response(
+        {
+            "task_id": ID,
+            "complete": {"type": "boolean", "description": "Nothing more hangs on these tasks."},
+            "nodes": array(
+                response(
+                    {
+                        "id": ID,
+                        "hops": {"type": "integer", "description": "Below 0: it runs before."},
+                        "name": nullable(TEXT),
+                        "status": {
+                            **nullable(words(*TASK_STATUSES, "deleted")),
+                            "description": "null: there is no such task any more.",
+                        },
+                        "next_fire_at": nullable(INSTANT),
+                        "last_run": {
+                            "anyOf": [
+                                response({"id": ID, "status": words(*RUN_STATUSES), "cause": words(*RUN_CAUSES)}),
+                                {"type": "null"},
+                            ]
+                        },
+                    }
+                )
+            ),
+            "edges": array(
+                response(
+                    {
+                        "from": ID,
+                        "to": {**ID, "description": "The task that runs after `from`."},
+                        "kind": words("then", "on_failure", "after"),
+                        "when": {**nullable(words(*WHENS)), "description": "Of `after`; null where `to` is not shown."},
+                        "on": nullable(words(*ONS)),
+                    }
+                )
+            ),
+        },
+        description="The tasks that run before and after one.",
+    ),
     "RunSummary": response(_RUN, description="A run without its result."),
     "Run": response({**_RUN, **_RESULT}, description="One firing of a task, or fire times that were skipped."),
     "RunPage": _page("Run"),
@@ -280,6 +341,7 @@ COMPONENTS: dict[str, Schema] = {
             "attempt": whole(1, 2**31),
             "kind": {**ID, "pattern": KIND, "description": "`$exec` for a command."},
             "payload": _PAYLOAD,
+            "upstream": {**_UPSTREAM, "description": "The runs that it follows, by task, with their results."},
             "scheduled_for": INSTANT,
             "deadline": {**INSTANT, "description": "The attempt ends then: by its timeout, or the run's deadline."},
             "heartbeat_timeout": {

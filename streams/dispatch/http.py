@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from taskscheduler.domain.definition import HttpTarget
-from taskscheduler.domain.events import Error
+from taskscheduler.domain.events import Error, Upstream
 from taskscheduler.domain.values import DAY, Instant, Millis
 from taskscheduler.streams.dispatch.addresses import forbidden_address, forbidden_literal
 from taskscheduler.streams.dispatch.dispatcher import Attempted, Outcome
@@ -155,7 +155,16 @@ def _body(target: HttpTarget, attempt: Attempted) -> bytes | None:
         value = msgspec.json.decode(target.body)
         return value.encode() if isinstance(value, str) else target.body.encode()
     payload = attempt.definition.payload
-    return None if payload is None or target.method in ("GET", "HEAD") else payload.encode()
+    if target.method in ("GET", "HEAD"):
+        return None
+    if payload is None and attempt.run.upstream:
+        return msgspec.json.encode({"upstream": {name: _upstream(run) for name, run in attempt.run.upstream.items()}})
+    return None if payload is None else payload.encode()
+
+
+def _upstream(run: Upstream) -> dict[str, object]:
+    result = None if run.result is None else msgspec.Raw(run.result.encode())
+    return {"run_id": run.run_id, "status": run.status, "result": result, "left_out": run.left_out}
 
 
 def _headers(target: HttpTarget, attempt: Attempted) -> dict[str, str]:
@@ -170,10 +179,12 @@ def _headers(target: HttpTarget, attempt: Attempted) -> dict[str, str]:
         "Attempt": str(attempt.number),
         "Scheduled-For": scheduled.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
+    if (cause := attempt.run.upstream.get(attempt.run.caused_by or "")) is not None:
+        headers["Caused-By"] = f"{attempt.run.caused_by}/{cause.run_id}"
     return headers
 
 
-_OURS = frozenset(("task-id", "run-id", "attempt", "scheduled-for"))
+_OURS = frozenset(("task-id", "run-id", "attempt", "scheduled-for", "caused-by"))
 
 
 async def _excerpt(response: aiohttp.ClientResponse) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from taskscheduler.commands.handler import Answer, Ask, CommandHandler, Done, Unavailable
 from taskscheduler.domain.definition import Definition, ExecTarget, Lane, lane_of
 from taskscheduler.domain.errors import DomainError
-from taskscheduler.domain.events import Error
+from taskscheduler.domain.events import Error, Upstream
 from taskscheduler.domain.messages import Claim, Complete, Fail, Key, Release, Renew
 from taskscheduler.domain.state import Attempt, Run
 from taskscheduler.domain.values import Instant, Json, Millis
@@ -38,6 +38,7 @@ class Given(msgspec.Struct, frozen=True, gc=False):
     lease_until: Instant
     heartbeat: Millis | None = None
     command: ExecTarget | None = None
+    upstream: dict[str, Upstream] = {}
 
 
 class Beat(msgspec.Struct, frozen=True, gc=False):
@@ -299,4 +300,5 @@ def _given(token: str, task_id: str, definition: Definition, run: Run, attempt: 
         lease_until=attempt.lease_until,
         heartbeat=attempt.heartbeat,
         command=target if isinstance(target, ExecTarget) else None,
+        upstream=run.upstream,
     )

@@ -80,6 +80,8 @@ TASKS: list[dict[str, Any]] = [
         for number, schedule in enumerate(FORMS)
     ),
     {"id": "at", "name": "at", "schedule": {"at": FAR}, "target": {"type": "noop"}, "payload": ["x"]},
+    {"id": "manual", "name": "manual", "schedule": {"manual": True}, "target": {"type": "noop"}},
+    {"id": "chain", "name": "chain", "target": {"type": "noop"}, "after": ["at", "manual"], "then": ["plain"]},
     {"id": "delay", "name": "delay", "schedule": {"delay": "P30D"}, "target": {"type": "noop"}, "payload": 0},
 ]
 

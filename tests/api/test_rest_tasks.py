@@ -72,6 +72,11 @@ async def test_a_task_is_created_with_every_default_and_read_again(api: httpx.As
         "pending_schedule": None,
         "failures_in_row": 0,
         "backfills": [],
+        "then": [],
+        "on_failure": [],
+        "after": None,
+        "followed_by": [],
+        "arrived": {},
     }
     read = await api.get("/api/tasks/t")
     assert (read.status_code, read.json(), read.headers["etag"]) == (200, task, '"r1"')

@@ -9,6 +9,7 @@ from taskscheduler.domain.definition import CatchUp, Definition, HttpTarget, Noo
 from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Cron, Every, OneTime
+from taskscheduler.domain.steps import Link, RunEnded
 
 AT = 1_767_571_200_000
 
@@ -166,6 +167,46 @@ SAMPLES: dict[str, tuple[ev.Event, ...]] = {
             pending=ev.Pending(Cron("0 2 * * *"), AT + 5, None),
         ),
         ev.CalendarFollowed(at=AT, calendar=ExceptCalendar("none", 8), next_fire=None),
+    ),
+    "steps.made.v1": (
+        ev.StepsMade(at=AT, number=3, to=("b", "c"), step=RunEnded("r1", "succeeded", AT, direct=True, depth=2)),
+        ev.StepsMade(at=AT, number=4, to=("d",), step=RunEnded("r1", "failed", AT)),
+        ev.StepsMade(at=AT, number=5, to=("u",), step=Link(("then", "after_end"))),
+        ev.StepsMade(at=AT, number=6, to=("u",), step=Link()),
+    ),
+    "steps.taken.v1": (
+        ev.StepsTaken(at=AT, up_to={"b": 3, "c": 3}, refused={"c": "gone"}),
+        ev.StepsTaken(at=AT, up_to={"b": 4}),
+    ),
+    "upstream.heard.v1": (
+        ev.UpstreamHeard(
+            at=AT,
+            upstream="a",
+            number=3,
+            run_id="r1",
+            status="succeeded",
+            outcome="waits",
+            ended_at=AT - 1,
+            result='{"n":1}',
+            depth=2,
+        ),
+        ev.UpstreamHeard(
+            at=AT,
+            upstream="a",
+            number=4,
+            run_id="r2",
+            status="cancelled",
+            outcome="ignored",
+            ended_at=AT - 1,
+            reason="paused",
+            row="r9",
+            direct=True,
+            left_out=True,
+        ),
+    ),
+    "chain.linked.v1": (
+        ev.ChainLinked(at=AT, other="a", number=1, kinds=("after_success",)),
+        ev.ChainLinked(at=AT, other="a", number=2),
     ),
     "calendar.deleted.v1": (ev.CalendarDeleted(at=AT, by="ada"),),
 }

@@ -122,6 +122,9 @@ FIELDS_SINCE: frozenset[tuple[type, str]] = frozenset(
         *((st.Run, field) for field in ("backfill_id", "claim_by", "deadline", "error")),
         (st.Attempt, "heartbeat"),
         (st.Task, "unheard"),
+        *((st.Task, field) for field in ("steps", "unsent", "heard", "links", "arrived")),
+        *((st.Run, field) for field in ("caused_by", "upstream", "depth")),
+        *((definition.Definition, field) for field in ("then", "on_failure", "after")),
         (st.UsedKey, "backfill_id"),
         *((ev.Backlog, field) for field in ("count", "resumed_until")),
         *((definition.Definition, f) for f in ("pause_on_failure", "queue_timeout", "heartbeat_timeout", "deadline")),
@@ -164,6 +167,10 @@ ADDED_SINCE = frozenset(
         "calendar.deleted.v1",
         "calendar.followed.v1",
         "run.failed.v1",
+        "steps.made.v1",
+        "steps.taken.v1",
+        "upstream.heard.v1",
+        "chain.linked.v1",
     ]
 )
 """Tags that came after the golden log was written."""

@@ -8,18 +8,27 @@ from typing import get_args
 from msgspec.structs import replace
 
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch, NoopTarget, Overlap, QueueTarget
+from taskscheduler.domain.definition import (
+    After,
+    CatchUp,
+    Definition,
+    DefinitionPatch,
+    NoopTarget,
+    Overlap,
+    QueueTarget,
+)
 from taskscheduler.domain.events import BackfillOverlap, Error, Missed
 from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime
 from taskscheduler.domain.ids import mix
 from taskscheduler.domain.retry import Retry
-from taskscheduler.domain.schedule import AnyOf, Cron, Every, LocalEvery, OneTime, Recurrence, Schedule
+from taskscheduler.domain.schedule import AnyOf, Cron, Every, LocalEvery, Manual, OneTime, Recurrence, Schedule
 from taskscheduler.domain.state import Task
+from taskscheduler.domain.steps import Link, RunEnded, Told
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND
 
 WAITS = (None, None, None, 0, 1, 20 * SECOND, MINUTE, MINUTE + 1, 3 * MINUTE, 10 * MINUTE, HOUR, 5 * HOUR, 3 * DAY)
 """How long to wait before a move; None is until the task's wakeup, and then to wake it."""
-KINDS = 22
+KINDS = 24
 
 
 class Dice:
@@ -38,9 +47,11 @@ class Dice:
 
 
 def schedule(dice: Dice, now: int) -> Schedule:
-    match dice.pick(14):
+    match dice.pick(15):
         case 0:
             return OneTime(at=0)
+        case 13:
+            return Manual()
         case 1:
             return OneTime(at=now - HOUR + dice.pick(2 * DAY), kind="at")
         case 2:
@@ -77,7 +88,7 @@ def schedule(dice: Dice, now: int) -> Schedule:
 def bounded(dice: Dice, now: int) -> Schedule:
     """Half of them carry bounds."""
     of = schedule(dice, now)
-    if dice.chance(2):
+    if dice.chance(2) or isinstance(of, Manual):
         return of
     jitter = (0, 10 * SECOND, HOUR, 30 * DAY)[dice.pick(4)]
     if isinstance(of, OneTime):
@@ -124,6 +135,9 @@ def definition(dice: Dice, now: int) -> Definition:
         queue_timeout=(1, MINUTE, 3 * MINUTE, HOUR)[dice.pick(4)] if dice.chance(3) else None,
         heartbeat_timeout=(SECOND, MINUTE, 2 * HOUR)[dice.pick(3)] if dice.chance(3) else None,
         deadline=(1, 2 * MINUTE, 20 * MINUTE, DAY)[dice.pick(4)] if dice.chance(3) else None,
+        then=("u", "v")[: dice.pick(3)],
+        on_failure=("u",)[: dice.pick(2)],
+        after=After(("x", "y"), ("all", "any")[dice.pick(2)], "end") if dice.chance(3) else None,  # type: ignore[arg-type]
     )
 
 
@@ -131,7 +145,7 @@ def patch(dice: Dice, now: int) -> DefinitionPatch:
     other = definition(dice, now)
     match dice.pick(5):
         case 0:
-            return DefinitionPatch(schedule=other.schedule)
+            return DefinitionPatch(schedule=other.schedule, then=other.then, after=other.after)
         case 3:
             return DefinitionPatch(pause_on_failure=other.pause_on_failure)
         case 1:
@@ -158,6 +172,19 @@ def backfill(dice: Dice, now: int) -> msg.Backfill:
     return msg.Backfill(until - dice.pick(span), until + dice.pick(2), get_args(BackfillOverlap)[dice.pick(2)])
 
 
+def hear(dice: Dice, task: Task, now: int) -> msg.Hear:
+    """Steps of some other task, of which the first may have been heard before."""
+    sender = ("w", "x", "y")[dice.pick(3)]
+    last = max(1, task.heard.get(sender, 0))
+    ends = (
+        Link(()),
+        Link(("after_end",)),
+        RunEnded("r", "succeeded", now, True),
+        RunEnded("r", "failed", now, depth=99),
+    )
+    return msg.Hear(sender, tuple(Told(last + number, ends[dice.pick(4)], '"r"') for number in range(1 + dice.pick(2))))
+
+
 def command(kind: int, dice: Dice, task: Task, now: int) -> msg.Command:
     """One of KINDS kinds of command; those about attempts name one that is there, when one is."""
     runs = list(task.runs.values())
@@ -168,6 +195,10 @@ def command(kind: int, dice: Dice, task: Task, now: int) -> msg.Command:
     match kind % KINDS:
         case 0 | 1:
             return msg.Wake()
+        case 22:
+            return hear(dice, task, now)
+        case 23:
+            return msg.Taken({name: number - dice.pick(2) for name, number in task.unsent.items()})
         case 2 | 3 | 9:
             return msg.Claim(run_id, "w", f"t{dice.pick(1 << 30)}", (SECOND, MINUTE, HOUR, 10 * HOUR)[dice.pick(4)])
         case 4 | 5:

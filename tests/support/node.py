@@ -23,19 +23,22 @@ from taskscheduler.streams.dispatch.tokens import Tokens
 from taskscheduler.streams.following import Following
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.observer import Observer
+from taskscheduler.streams.outbox import Outbox
 from taskscheduler.streams.replica import Replica
-from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table, use_table
+from taskscheduler.streams.rocksdb import claim_tables, outbox_table, state_store, timer_table, use_table
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.claim_tables import RocksClaimTable, RocksHolderTable
 from taskscheduler.streams.rocksdb.database import Database
+from taskscheduler.streams.rocksdb.outbox_table import RocksOutboxTable
 from taskscheduler.streams.rocksdb.state_store import StateStore
 from taskscheduler.streams.rocksdb.timer_table import RocksTimerTable
 from taskscheduler.streams.rocksdb.use_table import RocksUseTable
+from taskscheduler.streams.stepping import Stepping
 from taskscheduler.streams.timers import Timers
 from taskscheduler.streams.triggers import TriggerLoop
 from tests.support.memory_log import MemoryLog
 
-FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES, use_table.FAMILY)
+FAMILIES = (*state_store.FAMILIES, timer_table.FAMILY, *claim_tables.FAMILIES, use_table.FAMILY, outbox_table.FAMILY)
 
 
 async def end_others() -> None:
@@ -89,7 +92,8 @@ class Node:
         self.claimables = Claimables(RocksClaimTable(self.buffer), clock)
         self.holders = Holders(RocksHolderTable(self.buffer), always=(HOLDER,))
         self.uses = CalendarUses(RocksUseTable(self.buffer))
-        derived = (self.timers, self.claimables, self.holders, self.uses, *observers)
+        self.outbox = Outbox(RocksOutboxTable(self.buffer))
+        derived = (self.timers, self.claimables, self.holders, self.uses, self.outbox, *observers)
         self.replica = Replica(log, self.store, derived, flush_after=flush_after)
 
         def chance() -> int:
@@ -103,6 +107,7 @@ class Node:
         )
         self.triggers = TriggerLoop(self.timers, self.handler, clock)
         self.following = Following({0: self.uses}, self.handler, lambda: (0,))
+        self.stepping = Stepping({0: self.outbox}, self.handler, lambda sender: 0, lambda: (0,))
         self.noop = NoopDispatcher(self.claimables, self.handler, seed=chance) if noop else None
         self.dispatchers = [
             Dispatcher(target, self.claimables, self.handler, clock=clock, seed=chance) for target in targets
@@ -119,6 +124,7 @@ class Node:
             runs = [
                 self.triggers.run,
                 self.following.run,
+                self.stepping.run,
                 *([self.noop.run] if self.noop else []),
                 *(d.run for d in self.dispatchers),
             ]

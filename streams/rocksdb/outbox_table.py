@@ -1,0 +1,70 @@
+"""Steps that wait, on RocksDB: a row for each, found by sender, receiver and number."""
+
+from __future__ import annotations
+
+import msgspec
+
+from taskscheduler.domain.steps import Told
+from taskscheduler.streams.rocksdb.buffer import Buffer, BufferedTable
+
+FAMILY = "outbox"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Told).decode
+
+
+class RocksOutboxTable:
+    """Implements OutboxTable. Ids hold no zero byte, so it can part them."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._rows: BufferedTable[Told] = buffer.table(FAMILY, _encode, _decode)
+
+    def put(self, sender: str, receiver: str, told: Told) -> None:
+        """Let a step wait."""
+        self._rows.insert(_pair(sender, receiver) + told.number.to_bytes(8, "big"), told)
+
+    def delete_up_to(self, sender: str, receiver: str, number: int) -> None:
+        """Steps up to a number wait no more."""
+        start = _pair(sender, receiver)
+        for key, _ in list(self._rows.scan(start, start + (number + 1).to_bytes(8, "big"))):
+            self._rows.delete(key)
+
+    def clear(self, sender: str) -> None:
+        """No step of a stream waits."""
+        start = sender.encode()
+        for key, _ in list(self._rows.scan(start + b"\0", start + b"\1")):
+            self._rows.delete(key)
+
+    def receivers(self, sender: str) -> list[str]:
+        """To whom steps of a stream wait."""
+        found: list[str] = []
+        prefix = sender.encode() + b"\0"
+        start, end = prefix, sender.encode() + b"\1"
+        while (row := next(self._rows.scan(start, end, limit=1), None)) is not None:
+            name = row[0][len(prefix) :].partition(b"\0")[0]
+            found.append(name.decode())
+            start = prefix + name + b"\1"
+        return found
+
+    def first(self, sender: str, receiver: str, limit: int) -> list[Told]:
+        """The next steps from one to the other, in order."""
+        start = _pair(sender, receiver)
+        return [told for _, told in self._rows.scan(start, start + b"\xff" * 8, limit=limit)]
+
+    def senders(self) -> list[str]:
+        """Whose steps wait."""
+        found: list[str] = []
+        start = b""
+        while (row := next(self._rows.scan(start, b"\xff" * 8, limit=1), None)) is not None:
+            name = row[0].partition(b"\0")[0]
+            found.append(name.decode())
+            start = name + b"\1"
+        return found
+
+    def count(self, limit: int) -> int:
+        """How many steps wait, counted up to a limit."""
+        return sum(1 for _ in self._rows.scan(b"", b"\xff" * 8, limit=limit))
+
+
+def _pair(sender: str, receiver: str) -> bytes:
+    return f"{sender}\0{receiver}\0".encode()
