@@ -1,6 +1,6 @@
 # Every target sets up what it needs in .venv; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench bench-cluster year docs cluster-up cluster-down cluster-status clean
+.PHONY: help run test check format bench bench-cluster bench-workers year docs cluster-up cluster-down cluster-status clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -39,6 +39,9 @@ bench: $(VENV)/.installed-dev ## Measure: prints a table, writes JSON to tests/b
 bench-cluster: $(VENV)/.installed-cluster ## Measure the cluster profile, everything on this machine (15 minutes)
 	@$(BIN)/python tests/benchmarks/run_cluster.py $(ARGS)
 
+bench-workers: $(VENV)/.installed-dev .venv-peers/.installed ## Measure eight workers beside Celery and Procrastinate (needs Redis, PostgreSQL)
+	@$(BIN)/python tests/benchmarks/bench_workers.py $(ARGS)
+
 year: $(VENV)/.installed-dev ## Balance the ledgers of a simulated year of 10,000 tasks
 	@TASKSCHEDULER_SIM_YEAR_TASKS=$${TASKSCHEDULER_SIM_YEAR_TASKS:-10000} \
 	  $(BIN)/python -I -m pytest -q tests/simulation/test_year.py -k accounted $(ARGS)
@@ -56,7 +59,7 @@ cluster-status: $(VENV)/.installed ## Show what runs where, and how it is
 	@$(BIN)/taskscheduler cluster status $(ARGS)
 
 clean: ## Remove the environment, caches and build output (never ./data or ./cluster-data)
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
+	rm -rf $(VENV) .venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/pip:
@@ -79,6 +82,12 @@ $(VENV)/.installed-cluster: pyproject.toml | $(BIN)/pip
 	@echo 'Installing into $(VENV), with what a cluster needs ...'
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cluster]'
 	@touch $(VENV)/.installed $@
+
+# What is compared with stays out of our own environment.
+.venv-peers/.installed: tests/benchmarks/peers/requirements.txt
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 # What cannot be fetched now is missed, and said to be, by the tests that need it.
 $(VENV)/.fetched: $(VENV)/.installed-cluster
