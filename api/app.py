@@ -26,6 +26,7 @@ from taskscheduler.api.routes import (
     runs,
     schedules,
     tasks,
+    workers,
 )
 from taskscheduler.api.schemas.task import RESERVED
 from taskscheduler.api.settings import Settings
@@ -58,6 +59,7 @@ def create_app(node: Node, settings: Settings, *, observe: Observe | None = None
             *schedules.handlers(node),
             *calendars.handlers(node),
             *claims.handlers(node),
+            *workers.handlers(node),
             *events.handlers(node),
             *graph.handlers(node),
             *openapi_handlers(),

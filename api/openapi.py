@@ -17,7 +17,7 @@ from taskscheduler.api.operations import OPTION, RESPONSE_HEADERS, Operation, Re
 from taskscheduler.api.problems import KINDS
 from taskscheduler.api.reply import Reply, encode
 from taskscheduler.api.routes.common import Request
-from taskscheduler.api.schemas import actuator, backfill, calendar, ledger, preview, task, views, work
+from taskscheduler.api.schemas import actuator, backfill, calendar, ledger, preview, task, views, work, worker
 from taskscheduler.api.schemas.shapes import Schema
 
 TAGS = {
@@ -34,6 +34,7 @@ COMPONENTS: dict[str, Schema] = {
     **task.COMPONENTS,
     **backfill.COMPONENTS,
     **work.COMPONENTS,
+    **worker.COMPONENTS,
     **preview.COMPONENTS,
     **calendar.COMPONENTS,
     **views.COMPONENTS,

@@ -117,6 +117,7 @@ _DOMAIN: dict[type[errors.DomainError], str] = {
     errors.TaskGone: "gone",
     errors.BackfillNotFound: "not-found",
     errors.CalendarNotFound: "not-found",
+    errors.WorkerNotFound: "not-found",
     errors.TaskExists: "exists",
     errors.WrongState: "conflict",
     errors.RevisionMismatch: "revision-mismatch",

@@ -22,6 +22,7 @@ from taskscheduler.domain.decision import Record, Verdict
 from taskscheduler.domain.entities import Entity, rules_of, stream_of
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.messages import (
+    Announce,
     Command,
     Complete,
     Context,
@@ -29,6 +30,7 @@ from taskscheduler.domain.messages import (
     Follow,
     Hear,
     Key,
+    Leave,
     Lose,
     Policy,
     Release,
@@ -38,6 +40,7 @@ from taskscheduler.domain.messages import (
 )
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant, Millis
+from taskscheduler.domain.worker import Worker, worker_id
 
 __all__ = ["Answer", "Ask", "CommandHandler", "Done", "Unavailable"]
 
@@ -57,7 +60,7 @@ VALID_FOR: Millis = 30_000
 """After this a record that arrives late is refused by every reader."""
 
 
-_SAFE_TO_REPEAT = (Wake, Follow, Hear, Taken, Renew, Complete, Fail, Release, Lose)
+_SAFE_TO_REPEAT = (Wake, Follow, Hear, Taken, Renew, Complete, Fail, Release, Lose, Announce, Leave)
 """Where nothing to do is no refusal: triggers are given again, and holders of attempts ask again."""
 
 
@@ -145,6 +148,12 @@ class CommandHandler:
         """The same of a calendar."""
         state = self._folded.state(calendar_id(name))
         assert type(state) is Calendar
+        return state
+
+    def worker(self, name: str) -> Worker:
+        """The same of a worker."""
+        state = self._folded.state(worker_id(name))
+        assert type(state) is Worker
         return state
 
     async def caught_up(self, id: str) -> None:

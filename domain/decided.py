@@ -42,12 +42,13 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     @property
     def calendar(self) -> Calendar:
         """The state, where the decision is one on a calendar."""
-        state = self.state
-        assert not isinstance(state, Task)
-        return state
+        from taskscheduler.domain.calendar import Calendar
+
+        assert isinstance(self.state, Calendar)
+        return self.state
 
 
-def replayed(state: Task | Calendar, context: Context) -> Decided | None:
+def replayed(state: Entity, context: Context) -> Decided | None:
     """What was decided under this Idempotency-Key before, None where it was not used. Raises KeyReused."""
     key = context.key
     if key is None or (used := state.keys.get(key.key)) is None:

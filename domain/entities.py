@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from taskscheduler.domain import calendar as calendars
 from taskscheduler.domain import decide as tasks
+from taskscheduler.domain import worker as workers
 from taskscheduler.domain.calendar import CALENDAR_STREAM, Calendar
 from taskscheduler.domain.decided import Decided
 from taskscheduler.domain.events import Event
@@ -19,10 +20,11 @@ from taskscheduler.domain.messages import Context, Policy
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.state import wakeup as task_wakeup
 from taskscheduler.domain.values import Instant
+from taskscheduler.domain.worker import WORKER_STREAM, Worker
 
 TASK_STREAM = "task/"
 
-Other: TypeAlias = Calendar
+Other: TypeAlias = Calendar | Worker
 """What is no task."""
 
 Entity: TypeAlias = Task | Other
@@ -40,6 +42,7 @@ class Rules(NamedTuple):
 TASK = Rules(Task, evolve_task, tasks.decide, task_wakeup)
 OTHERS: dict[str, Rules] = {
     CALENDAR_STREAM: Rules(Calendar, calendars.evolve, calendars.decide, calendars.wakeup),
+    WORKER_STREAM: Rules(Worker, workers.evolve, workers.decide, workers.wakeup),
 }
 
 

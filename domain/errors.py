@@ -23,6 +23,10 @@ class TaskExists(DomainError):
     """The id is taken."""
 
 
+class WorkerNotFound(DomainError):
+    """No worker of this name was seen, or it is forgotten."""
+
+
 class CalendarNotFound(DomainError):
     """No such calendar was ever made, or it was deleted."""
 

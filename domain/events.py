@@ -16,6 +16,7 @@ from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.schedule import Schedule
 from taskscheduler.domain.steps import EdgeKind, RunEnd, Step
 from taskscheduler.domain.values import Instant, Json, Millis
+from taskscheduler.domain.worker_info import WorkerInfo
 
 RunCause: TypeAlias = Literal["schedule", "catch_up", "manual", "backfill", "retry", "chain"]
 SkipReason: TypeAlias = Literal["overlap", "missed", "paused", "too_many_active", "outside_window", "purged"]
@@ -363,6 +364,28 @@ class ChainLinked(_Event, frozen=True, gc=False, tag="chain.linked.v1"):
     kinds: tuple[EdgeKind, ...] = ()
 
 
+class WorkerSeen(_Event, frozen=True, gc=False, tag="worker.seen.v1"):
+    """What a worker said about itself, and how many runs it had. It is forgotten at `forget_at` if nothing follows."""
+
+    info: WorkerInfo
+    running: int
+    forget_at: Instant
+
+
+class WorkerDrainRequested(_Event, frozen=True, gc=False, tag="worker.drain_requested.v1"):
+    """It is to take no more work, end what runs, and leave."""
+
+    by: str
+
+
+class WorkerLeft(_Event, frozen=True, gc=False, tag="worker.left.v1"):
+    forget_at: Instant
+
+
+class WorkerForgotten(_Event, frozen=True, gc=False, tag="worker.forgotten.v1"):
+    """Nothing of it is kept but the version of its stream."""
+
+
 class CalendarDeleted(_Event, frozen=True, gc=False, tag="calendar.deleted.v1"):
     """Nothing of the calendar is kept but the version of its stream."""
 
@@ -403,6 +426,10 @@ Event: TypeAlias = (
     | StepsTaken
     | UpstreamHeard
     | ChainLinked
+    | WorkerSeen
+    | WorkerDrainRequested
+    | WorkerLeft
+    | WorkerForgotten
 )
 
 

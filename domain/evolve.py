@@ -382,4 +382,8 @@ _APPLY: dict[type, Callable[[Task, Any], Task]] = {
     ev.ChainLinked: evolve_chains.linked,
     ev.CalendarDefined: _not_about_it,
     ev.CalendarDeleted: _not_about_it,
+    ev.WorkerSeen: _not_about_it,
+    ev.WorkerDrainRequested: _not_about_it,
+    ev.WorkerLeft: _not_about_it,
+    ev.WorkerForgotten: _not_about_it,
 }

@@ -12,6 +12,7 @@ from taskscheduler.domain.events import BackfillOverlap, Error, Missed
 from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.steps import Told
 from taskscheduler.domain.values import DAY, MINUTE, Instant, Json, Millis
+from taskscheduler.domain.worker_info import WorkerInfo
 
 
 class Policy(msgspec.Struct, frozen=True, gc=False):
@@ -186,6 +187,23 @@ class DeleteCalendar(msgspec.Struct, frozen=True, gc=False):
     pass
 
 
+class Announce(msgspec.Struct, frozen=True, gc=False):
+    """A worker says that it is there, and how many runs it has."""
+
+    info: WorkerInfo
+    running: int = 0
+
+
+class Drain(msgspec.Struct, frozen=True, gc=False):
+    """The worker is to take no more work and end."""
+
+
+class Leave(msgspec.Struct, frozen=True, gc=False):
+    """A worker says that this process of it ends."""
+
+    instance: str
+
+
 Change: TypeAlias = Update | Cancel | Delete | Pause | Resume | Backfill | CancelBackfill | PurgeOwed | Trigger | Retry
 """What is asked of a task that is there."""
 
@@ -193,4 +211,4 @@ TaskCommand: TypeAlias = (
     Change | Create | Wake | Follow | Hear | Taken | Claim | Renew | Complete | Fail | Release | Lose
 )
 
-Command: TypeAlias = TaskCommand | DefineCalendar | DeleteCalendar
+Command: TypeAlias = TaskCommand | DefineCalendar | DeleteCalendar | Announce | Drain | Leave

@@ -55,6 +55,7 @@ def view_of(calendar: Calendar) -> CalendarView:
 def project(accepted: AcceptedOther) -> list[Change]:
     """The row after the decision, and its place in the list."""
     before, after = accepted.before, accepted.after
+    assert isinstance(before, Calendar) and isinstance(after, Calendar)
     if after.exists:
         changes: list[Change] = [Later(CALENDARS, (after.id,), view_of, (after,))]
         return changes if before.exists else [*changes, Put(BY_ID, ById(ALL, after.id))]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskscheduler.domain.decision import AcceptedOther, AnyAccepted
+from taskscheduler.domain.worker import Worker
 from taskscheduler.projections import (
     calendars,
     counters,
@@ -15,6 +16,7 @@ from taskscheduler.projections import (
     runs,
     task_list,
     task_view,
+    workers,
 )
 from taskscheduler.projections.changes import Change
 from taskscheduler.projections.ports import ViewStore
@@ -40,13 +42,14 @@ TABLES: tuple[Table[Any], ...] = (
     ledger_rows.KEPT,
     calendars.CALENDARS,
     calendars.BY_ID,
+    workers.WORKERS,
 )
 
 
 def project(accepted: AnyAccepted) -> list[Change]:
     """What the record changes, in order."""
     if isinstance(accepted, AcceptedOther):
-        return calendars.project(accepted)
+        return workers.project(accepted) if isinstance(accepted.after, Worker) else calendars.project(accepted)
     return [
         *task_view.project(accepted),
         *task_list.project(accepted),

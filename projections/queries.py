@@ -45,6 +45,8 @@ from taskscheduler.projections.task_list import (
 )
 from taskscheduler.projections.task_view import TASKS, TaskView
 from taskscheduler.projections.whys import Whys
+from taskscheduler.projections.workers import ALL as ALL_WORKERS
+from taskscheduler.projections.workers import WORKERS, WorkerView
 
 T = TypeVar("T")
 
@@ -143,6 +145,20 @@ class Queries:
             return await self._many(CALENDARS, [(row.id,) for row in rows])
 
         return await self._page("calendars", calendars.BY_ID, [(calendars.ALL,)], pick, limit=limit, cursor=cursor)
+
+    async def worker(self, id: str) -> WorkerView | None:
+        """A worker, None when none of that name is known."""
+        return await self._store.get(WORKERS, (ALL_WORKERS,), (id,))
+
+    async def workers(
+        self, asked: Callable[[WorkerView], bool], query: str, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+    ) -> Page[WorkerView]:
+        """The workers that are `asked` for, by name; `query` says in words which these are."""
+
+        async def pick(rows: Sequence[WorkerView]) -> list[WorkerView | None]:
+            return [row if asked(row) else None for row in rows]
+
+        return await self._page(f"workers {query}", WORKERS, [(ALL_WORKERS,)], pick, limit=limit, cursor=cursor)
 
     async def run(self, task_id: str, run_id: str) -> RunView | None:
         """One run with its result, or None."""

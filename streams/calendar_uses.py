@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from taskscheduler.domain.calendar import Calendar
 from taskscheduler.domain.calendar_days import calendars_used
 from taskscheduler.domain.decision import Accepted, AcceptedOther, AnyAccepted
 from taskscheduler.domain.state import Task
@@ -41,8 +42,9 @@ class CalendarUses:
         """Note what these decisions changed."""
         for change in accepted:
             if isinstance(change, AcceptedOther):
-                if change.before.defined != change.after.defined:
-                    self.defined(change.after.name)
+                before, after = change.before, change.after
+                if isinstance(before, Calendar) and isinstance(after, Calendar) and before.defined != after.defined:
+                    self.defined(after.name)
             elif _may_differ(change):
                 self._move(change)
 

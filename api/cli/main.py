@@ -53,7 +53,7 @@ def build() -> App:
     flink = App(name="flink", help="The job that keeps the timers of a cluster.")
     replay = App(name="replay", help="Hold what was made of the log against it, make it anew, take the log elsewhere.")
     ledger = App(name="ledger", help="What became of every fire time.")
-    worker = App(name="worker", help="Run workers that pull from a queue.")
+    worker = App(name="worker", help="Run workers that pull from a queue, and see those that run.")
     import_ = App(name="import", help="Make tasks of what other schedulers have: crontabs, CronJobs, beat schedules.")
     nouns = (worker, task, schedule, calendar, ledger, import_, cluster, flink, replay, config)
     for noun in nouns:
@@ -67,6 +67,9 @@ def build() -> App:
 
 _COMMANDS = (
     ("", "serve", "serve:serve", "Run the server until SIGTERM or Ctrl-C."),
+    ("worker", "list", "workers:list_workers", "List the workers that were seen."),
+    ("worker", "get", "workers:get", "Show a worker."),
+    ("worker", "drain", "workers:drain", "Let a worker end what runs, take no more, and leave."),
     ("worker", "exec", "work:exec_", "Run a worker that runs commands, of a list."),
     ("", "doctor", "doctor:doctor", "Check this machine, the settings and the data directory."),
     ("", "completion", "completion:completion", "Print or install completion for bash, zsh or fish."),

@@ -24,6 +24,7 @@ from taskscheduler.client.models import (
     Page,
     Preview,
     Run,
+    SeenWorker,
     StartedTask,
     Task,
     TaskSpec,
@@ -290,6 +291,25 @@ class AsyncClient:
     ) -> None:
         """Delete the calendar; raises Conflict while tasks use it."""
         await self._call(requests.delete_calendar(name, if_match, idempotency_key))
+
+    async def list_workers(
+        self,
+        *,
+        queue: str | None = None,
+        status: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[SeenWorker]:
+        """Give one page of workers by name; `status` is online, draining or gone."""
+        return await self._call(requests.list_workers(queue, status, limit, cursor))
+
+    async def get_worker(self, name: str) -> SeenWorker:
+        """Give a worker as it was seen last; raises NotFound."""
+        return await self._call(requests.get_worker(name))
+
+    async def drain_worker(self, name: str) -> SeenWorker:
+        """Let a worker end what runs, take no more, and leave; raises NotFound, and Conflict when it has left."""
+        return await self._call(requests.drain_worker(name))
 
     async def health(self) -> Health:
         """Give the server's health, whether it is well or not; raises Unreachable when it does not answer."""

@@ -30,6 +30,7 @@ log = logging.getLogger("taskscheduler.client")
 
 class _Claims(msgspec.Struct, frozen=True, kw_only=True):
     claims: list[Claim]
+    drain_requested: bool = False
 
 
 _read_claims = reader(_Claims)
@@ -49,6 +50,7 @@ class Claims:
         lease: float,
         clock: Clock,
         backoff: Backoff,
+        drain: Callable[[], None],
     ) -> None:
         self._send = send
         self._path = f"/api/queues/{segment(queue)}/claims"
@@ -56,6 +58,7 @@ class Claims:
         self._wait = wait
         self._clock = clock
         self._backoff = backoff
+        self._drain = drain
         self._away = False
         self._open: dict[str, Any] | None = None
 
@@ -80,7 +83,10 @@ class Claims:
                 await self._pause(f"answers {outcome.status}", outcome.retry_after())
             else:
                 self._open = None
-                claims = _read_claims(outcome).claims
+                reply = _read_claims(outcome)
+                if reply.drain_requested:
+                    self._drain()
+                claims = reply.claims
                 self._back()
                 if claims:
                     self._backoff.reset()

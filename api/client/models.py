@@ -265,6 +265,25 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class SeenWorker(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker as the server has seen it; `status` is online, draining or gone."""
+
+    name: str
+    status: str
+    queues: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    concurrency: int = 0
+    running: int = 0
+    version: str = ""
+    host: str = ""
+    pid: int = 0
+    instance: str = ""
+    started_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    drain_requested_at: datetime | None = None
+    left_at: datetime | None = None
+
+
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """The fire times of a task in since ≤ time < until, and what became of each; `skipped` is by reason.
 

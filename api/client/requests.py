@@ -23,6 +23,7 @@ from taskscheduler.client.models import (
     Page,
     Preview,
     Run,
+    SeenWorker,
     StartedTask,
     Task,
     TaskSpec,
@@ -107,6 +108,8 @@ _read_why = reader(Why)
 _read_graph = reader(Graph)
 _read_dead_letters = reader(Page[DeadLetter])
 _read_preview = reader(Preview)
+_read_worker = reader(SeenWorker)
+_read_workers = reader(Page[SeenWorker])
 _read_calendar = reader(Calendar)
 _read_calendars = reader(Page[CalendarSummary])
 
@@ -296,6 +299,21 @@ def list_calendars(limit: int | None, cursor: str | None) -> Call[Page[CalendarS
 def delete_calendar(name: str, if_match: int | str | None = None, key: str | None = None) -> Call[None]:
     headers = {"Idempotency-Key": key or uuid4().hex, **_matching(if_match)}
     return Call(method="DELETE", path=f"/api/calendars/{segment(name)}", read=_read_nothing, headers=headers)
+
+
+def list_workers(
+    queue: str | None, status: str | None, limit: int | None, cursor: str | None
+) -> Call[Page[SeenWorker]]:
+    path = query("/api/workers", {"queue": queue, "status": status, "limit": limit, "cursor": cursor})
+    return Call(method="GET", path=path, read=_read_workers)
+
+
+def get_worker(name: str) -> Call[SeenWorker]:
+    return Call(method="GET", path=f"/api/workers/{segment(name)}", read=_read_worker)
+
+
+def drain_worker(name: str) -> Call[SeenWorker]:
+    return _write("POST", f"/api/workers/{segment(name)}/drain", _read_worker, body={})
 
 
 def health() -> Call[Health]:

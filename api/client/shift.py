@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from taskscheduler.client.announcer import Announcer
 from taskscheduler.client.backoff import Backoff, Reply
 from taskscheduler.client.claims import MOST_CLAIMS, NO_WAIT, Claims
 from taskscheduler.client.clock import Clock
@@ -70,6 +71,16 @@ class Shift:
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._reporter = Reporter(self._send, clock=clock, backoff=Backoff(chance=chance), delivered=self._changed.set)
+        self._announcer = Announcer(
+            self._send,
+            plan.name,
+            queue=plan.queue,
+            kinds=sorted(self._handlers),
+            concurrency=plan.concurrency,
+            running=lambda: len(self._running),
+            drain=self._stop.set,
+            clock=clock,
+        )
         self._claims = Claims(
             self._send,
             plan.queue,
@@ -79,6 +90,7 @@ class Shift:
             lease=plan.lease,
             clock=clock,
             backoff=Backoff(chance=chance),
+            drain=self._stop.set,
         )
 
     def stopped(self, times: int) -> None:
@@ -93,6 +105,7 @@ class Shift:
         claiming = asyncio.create_task(self._claim())
         reporting = asyncio.create_task(self._reporter.run())
         looking_after = asyncio.create_task(self._look_after())
+        announcing = asyncio.create_task(self._announce())
         stopping = asyncio.create_task(self._stop.wait())
         finishing = asyncio.create_task(self._finish(claiming, stopping))
         at_once = asyncio.create_task(self._stop_now.wait())
@@ -102,7 +115,15 @@ class Shift:
                 if task.done() and not task.cancelled():
                     task.result()
         finally:
-            tasks: list[asyncio.Task[Any]] = [claiming, reporting, looking_after, stopping, finishing, at_once]
+            tasks: list[asyncio.Task[Any]] = [
+                claiming,
+                reporting,
+                looking_after,
+                announcing,
+                stopping,
+                finishing,
+                at_once,
+            ]
             tasks += [task for _, task in self._running.values()]
             for execution, _ in self._running.values():
                 execution.job.cancelled.set()
@@ -112,6 +133,10 @@ class Shift:
             self._pools.threads.close()
             self._pools.processes.close()
             await self._http.close()
+
+    async def _announce(self) -> None:
+        if not self._plan.once:
+            await self._announcer.run()
 
     async def _claim(self) -> None:
         while True:
@@ -224,6 +249,7 @@ class Shift:
                 execution.let_go()
             await self._clock.wait(self._all_ended, INTERRUPT_SECONDS)
         await self._clock.wait(self._reporter.idle, LAST_REPORT_SECONDS)
+        await self._announcer.leave()
 
     async def _send(self, path: str, body: bytes, headers: dict[str, str], seconds: float) -> Reply:
         return await self._http.send("POST", path, body, {"Content-Type": "application/json", **headers}, seconds)

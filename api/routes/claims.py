@@ -83,7 +83,8 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
                 request_id=request_id,
             ),
         )
-        return reply({"claims": [render.claim(one) for one in claims]})
+        drain = {"drain_requested": True} if node.handler.worker(asked.worker).draining else {}
+        return reply({"claims": [render.claim(one) for one in claims], **drain})
 
     async def read(request: Request, verb: str) -> tuple[str, Fields, Key | None]:
         token: str = request.path_params["token"]

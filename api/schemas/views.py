@@ -332,7 +332,10 @@ COMPONENTS: dict[str, Schema] = {
             )
         },
     ),
-    "Claims": response({"claims": array(ref("Claim"))}),
+    "Claims": response(
+        {"claims": array(ref("Claim"))},
+        {"drain_requested": {"const": True, "description": "The worker was asked to take no more work, and to leave."}},
+    ),
     "Claim": response(
         {
             "token": {**TEXT, "description": "Cannot be guessed; needed for everything about the claim."},

@@ -59,7 +59,7 @@ def read_claim_request(fields: Fields) -> ClaimRequest:
     """A claim request; errors are collected in `fields.errors`."""
     asked = ClaimRequest(
         worker=_worker(fields),
-        kinds=list(fields.each("kinds", MOST_KINDS, _kind)) or None,
+        kinds=list(fields.each("kinds", MOST_KINDS, read_kind)) or None,
         max=fields.integer("max", 1, MOST_CLAIMS, 1),
         wait=fields.duration("wait", 0, LONGEST_WAIT, 0),
         lease=fields.duration("lease", SECOND, HOUR, DEFAULT_LEASE),
@@ -69,7 +69,8 @@ def read_claim_request(fields: Fields) -> ClaimRequest:
     return asked
 
 
-def _kind(value: object) -> str:
+def read_kind(value: object) -> str:
+    """A kind of work. Raises ValueError."""
     if isinstance(value, str) and (is_id(value) or value == EXEC_KIND):
         return value
     raise ValueError(ID_HINT)

@@ -64,6 +64,7 @@ class Stub:
         self.replays: dict[str, web.Response] = {}
         self.feeds: list[list[bytes]] = []
         self.url = ""
+        self.drain = False
         self._numbers = count(1)
         self._changed = asyncio.Condition()
 
@@ -124,6 +125,8 @@ class Stub:
                 web.get("/actuator/health", self.health),
                 web.get("/api/events", self.live),
                 web.post("/api/queues/{queue}/claims", self.claim),
+                web.post("/api/workers/{name}/announce", self.announce),
+                web.post("/api/workers/{name}/leave", self.announce),
                 web.post("/api/claims/report", self.report),
                 web.post("/api/claims/{token}/heartbeat", self.heartbeat),
             ]
@@ -384,6 +387,9 @@ class Stub:
         for chunk in self.feeds.pop(0) if self.feeds else []:
             await response.write(chunk)
         return response
+
+    async def announce(self, request: web.Request) -> web.Response:
+        return web.json_response({"drain_requested": self.drain})
 
     async def claim(self, request: web.Request) -> web.Response:
         asked = await request.json()

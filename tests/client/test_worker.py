@@ -17,7 +17,7 @@ async def test_a_poll_says_what_the_worker_can_do(stub: Stub, worker: Worker, st
     Gate(worker, "a")
     start(worker)
     await stub.until(lambda: stub.asked("q/claims"))
-    asked = stub.seen[0]
+    [asked, *_] = stub.asked("q/claims")
     assert asked.path == "/api/queues/q/claims"
     assert asked.body.pop("request_id")
     assert asked.body == {"worker": "w", "kinds": ["a", "b"], "max": 2, "wait": "30000ms", "lease": "30000ms"}

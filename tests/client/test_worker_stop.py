@@ -1,6 +1,7 @@
 """How a worker stops."""
 
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -178,6 +179,44 @@ async def test_a_cancelled_worker_ends_its_handlers(stub: Stub, worker: Worker, 
     with pytest.raises(asyncio.CancelledError):
         await ended(task)
     assert gate.interrupted.is_set()
+
+
+async def test_a_worker_announces_itself_and_drains_when_it_is_told(
+    stub: Stub, worker: Worker, clock: FakeClock, start: Any
+) -> None:
+    gate = Gate(worker)
+    submit(stub)
+    task = start(worker)
+    await gate.begun.wait()
+    await stub.until(lambda: stub.asked("w/announce"))
+    said = stub.asked("w/announce")[0].body
+    assert said.pop("instance")
+    assert (said["queues"], said["kinds"], said["concurrency"], said["pid"]) == (["q"], ["k"], 2, os.getpid())
+    stub.drain = True
+    await clock.pass_wait(10.0)
+    await stub.until(lambda: stub.asked("q/claims")[-1].body["wait"] == "1ms")
+    assert stub.asked("w/announce")[-1].body["running"] == 1
+    gate.open.set()
+    await ended(task)
+    assert [outcome["result"] for outcome in stub.outcomes()] == ["done"]
+    assert len(stub.asked("w/leave")) == 1
+
+
+async def test_a_server_that_keeps_no_registry_is_asked_once(
+    stub: Stub, worker: Worker, clock: FakeClock, start: Any
+) -> None:
+    gate = Gate(worker)
+    stub.fault("w/announce", 404, times=9)
+    submit(stub)
+    task = start(worker)
+    await gate.begun.wait()
+    await stub.until(lambda: stub.asked("w/announce"))
+    clock.advance(10.0)
+    gate.open.set()
+    await stub.until(stub.outcomes)
+    worker.stop()
+    await ended(task)
+    assert (len(stub.asked("w/announce")), stub.asked("w/leave")) == (1, [])
 
 
 class Process:

@@ -152,6 +152,30 @@ async def test_what_a_worker_gives_back_is_another_s_at_once(users: Instances, n
     assert [attempt["outcome"] for attempt in run["attempts"]] == ["released", "succeeded"]
 
 
+async def test_a_worker_is_seen_everywhere_and_drains(scheduler: Scheduler, users: Instances, name: str) -> None:
+    worker = Worker(scheduler.urls[0], name, concurrency=3, wait="1s", name=f"{name}-worker")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    @worker.handler("work")
+    async def handle(job: Job) -> None:
+        begun.set()
+        await go_on.wait()
+
+    running = asyncio.create_task(worker.run())
+    made = await users.create(work(name))
+    await begun.wait()
+    page = await users.until(f"/api/workers?queue={name}", lambda page: bool(page["items"]))
+    [seen] = page["items"]
+    assert (seen["name"], seen["status"], seen["kinds"], seen["concurrency"]) == (worker.name, "online", ["work"], 3)
+    await users.write("POST", f"/api/workers/{worker.name}/drain", at=-1)
+    assert (await users.read(f"/api/workers/{worker.name}"))["status"] == "draining"
+    await users.create(work(name, kind="other"))
+    go_on.set()
+    await asyncio.wait_for(running, 30)
+    await users.until(f"/api/workers/{worker.name}", lambda seen: seen["status"] == "gone")
+    assert (await users.ended(made["id"]))["status"] == "completed"
+
+
 async def test_a_command_is_run_and_followed(scheduler: Scheduler, users: Instances, name: str, tmp_path: Path) -> None:
     script = tmp_path / "job.sh"
     script.write_text("#!/bin/sh\necho begun $1; while [ ! -e open ]; do sleep 0.05; done; cat; exit 0\n")

@@ -10,6 +10,7 @@ from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Cron, Every, OneTime
 from taskscheduler.domain.steps import Link, RunEnded
+from taskscheduler.domain.worker_info import WorkerInfo
 
 AT = 1_767_571_200_000
 
@@ -208,6 +209,18 @@ SAMPLES: dict[str, tuple[ev.Event, ...]] = {
         ev.ChainLinked(at=AT, other="a", number=1, kinds=("after_success",)),
         ev.ChainLinked(at=AT, other="a", number=2),
     ),
+    "worker.seen.v1": (
+        ev.WorkerSeen(
+            at=AT,
+            info=WorkerInfo("5c1f", ("mail",), ("send",), concurrency=10, version="0.1.0", host="h", pid=7),
+            running=3,
+            forget_at=AT + 9,
+        ),
+        ev.WorkerSeen(at=AT, info=WorkerInfo("5c1f", ()), running=0, forget_at=AT + 9),
+    ),
+    "worker.drain_requested.v1": (ev.WorkerDrainRequested(at=AT, by="ada"),),
+    "worker.left.v1": (ev.WorkerLeft(at=AT, forget_at=AT + 9),),
+    "worker.forgotten.v1": (ev.WorkerForgotten(at=AT),),
     "calendar.deleted.v1": (ev.CalendarDeleted(at=AT, by="ada"),),
 }
 

@@ -159,6 +159,10 @@ def test_what_a_schedule_leaves_out_is_written_with_its_days() -> None:
 ADDED_SINCE = frozenset(
     [
         "attempt.released.v1",
+        "worker.seen.v1",
+        "worker.drain_requested.v1",
+        "worker.left.v1",
+        "worker.forgotten.v1",
         "schedule.switched.v1",
         "backfill.requested.v1",
         "backfill.advanced.v1",
