@@ -30,9 +30,9 @@ from taskscheduler.api.routes import (
 )
 from taskscheduler.api.schemas.task import RESERVED
 from taskscheduler.api.settings import Settings
+from taskscheduler.api.target_rules import TargetRules
 from taskscheduler.api.tracing import begin_trace
 from taskscheduler.domain.errors import TaskNotFound
-from taskscheduler.streams.dispatch.addresses import forbidden_literal
 
 Observe = Callable[[str, str, int, float], None]
 """Told of every request: method, path template, status, seconds."""
@@ -46,14 +46,12 @@ _log = logging.getLogger(__name__)
 def create_app(node: Node, settings: Settings, *, observe: Observe | None = None) -> Litestar:
     """The application; `observe` is told of every request."""
 
-    def forbidden(host: str) -> str | None:
-        return forbidden_literal(host, settings.http.allow_loopback, settings.http.allow_private)
-
+    rules = TargetRules(settings)
     return _App(
         [
-            *tasks.handlers(node, forbidden),
+            *tasks.handlers(node, rules),
             *fire_times.handlers(node),
-            *batch.handlers(node, forbidden),
+            *batch.handlers(node, rules),
             *runs.handlers(node),
             *ledger.handlers(node),
             *schedules.handlers(node),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import secrets
 import time
@@ -17,7 +18,9 @@ from taskscheduler.api.health import Component, HealthRegistry, disk_space, down
 from taskscheduler.api.ledger_check import LedgerCheck
 from taskscheduler.api.loops import Loops
 from taskscheduler.api.metrics import Metrics
-from taskscheduler.api.settings import Http, Settings
+from taskscheduler.api.node import StartRefused
+from taskscheduler.api.settings import Settings
+from taskscheduler.api.target_rules import TargetRules
 from taskscheduler.commands.handler import CommandHandler
 from taskscheduler.domain.decision import FOLD_VERSION
 from taskscheduler.domain.messages import Policy
@@ -26,10 +29,13 @@ from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.queries import Queries
 from taskscheduler.streams.calendar_uses import CalendarUses
 from taskscheduler.streams.claimable import Claimables
-from taskscheduler.streams.dispatch.dispatcher import HOLDER, Dispatcher, release_held
-from taskscheduler.streams.dispatch.http import HttpCaller
+from taskscheduler.streams.dispatch.dispatcher import HOLDER, Caller, Dispatcher, release_held
+from taskscheduler.streams.dispatch.egress import Egress
+from taskscheduler.streams.dispatch.http import HttpCaller, Proxy
+from taskscheduler.streams.dispatch.no_kafka import NoKafka
 from taskscheduler.streams.dispatch.noop import NoopDispatcher
 from taskscheduler.streams.dispatch.queue import QueueService
+from taskscheduler.streams.dispatch.secrets import Secrets
 from taskscheduler.streams.dispatch.tokens import Tokens
 from taskscheduler.streams.following import Following
 from taskscheduler.streams.holders import Holders
@@ -158,12 +164,14 @@ class EmbeddedNode:
             clock=clock,
             seed=seed,
         )
-        self._http = http_caller(settings.http, clock)
+        self._http = http_caller(settings, clock)
+        self._kafka = kafka_caller(settings, clock)
         self.triggers = TriggerLoop(self.timers, self.handler, clock)
         self.following = Following({0: self.calendar_uses}, self.handler, lambda: (0,))
         self.stepping = Stepping({0: self.outbox}, self.handler, lambda sender: 0, lambda: (0,))
         self.noop = NoopDispatcher(self.claimables, self.handler, seed=seed)
         self.dispatcher = Dispatcher(self._http, self.claimables, self.handler, clock=clock, seed=seed)
+        self.producing = Dispatcher(self._kafka, self.claimables, self.handler, clock=clock, seed=seed)
         self.ledger_check = LedgerCheck(self.queries, self.metrics, settings.ledger, clock=clock)
         self._loops = Loops()
         self._register()
@@ -189,6 +197,7 @@ class EmbeddedNode:
         self._loops.start("steps", self.stepping.run)
         self._loops.start("noop", self.noop.run)
         self._loops.start("dispatch", self.dispatcher.run)
+        self._loops.start("kafka", self.producing.run)
         if self.settings.ledger.check_every:
             self._loops.start("ledger check", self.ledger_check.run)
         self.health.accept()
@@ -201,12 +210,13 @@ class EmbeddedNode:
         self.hub.close()
         if self._loops.running:
             await self._loops.stop()
-            await asyncio.gather(self.noop.stop(grace), self.dispatcher.stop(grace))
+            await asyncio.gather(*[one.stop(grace) for one in (self.noop, self.dispatcher, self.producing)])
         await self.handler.drain()
 
     async def close(self) -> None:
         """After `stop`: flush, and let the next process have the directory."""
         await self._http.close()
+        await self._kafka.close()
         if self.database.failed is None:
             self.replica.flush()
         self.database.close()
@@ -236,13 +246,13 @@ class EmbeddedNode:
         self.health.register("log", self._log_health)
         self.health.register("replica", self._replica_health)
         self.health.register("timers", lambda: self._loops.health("triggers", "calendars", "steps"))
-        self.health.register("dispatch", lambda: self._loops.health("dispatch", "noop"))
+        self.health.register("dispatch", lambda: self._loops.health("dispatch", "noop", "kafka"))
         self.health.register("diskSpace", disk_space(self.settings.data_dir), needed=True)
         watch = self.metrics.watch
         watch("due_backlog", self.due_backlog)
         watch("steps_waiting", lambda: self.stepping.waiting)
         watch("timers_unanswered", lambda: self.timers.unanswered)
-        watch("dispatched_attempts", lambda: self.noop.active + self.dispatcher.active)
+        watch("dispatched_attempts", lambda: self.noop.active + self.dispatcher.active + self.producing.active)
         watch("projection_lag_seconds", lambda: 0.0)
         watch("log_decisions", lambda: self.replica.position)
 
@@ -265,7 +275,10 @@ async def embedded(
     clock: Callable[[], Instant] = system_clock,
     seed: Callable[[], int] = system_seed,
 ) -> AsyncIterator[EmbeddedNode]:
-    """A running node; stopped and closed at the end. Raises DataDirInUse, DataDamaged, DataDirUnusable, LogDiverged."""
+    """A running node; stopped and closed at the end.
+
+    Raises DataDirInUse, DataDamaged, DataDirUnusable, LogDiverged, StartRefused.
+    """
     database = Database(settings.data_dir, FAMILIES)
     try:
         node = EmbeddedNode(open_storage(database, clock), settings, seed)
@@ -280,12 +293,38 @@ async def embedded(
         await node.close()
 
 
-def http_caller(http: Http, clock: Callable[[], Instant]) -> HttpCaller:
+def http_caller(settings: Settings, clock: Callable[[], Instant]) -> HttpCaller:
     """What calls http targets."""
+    http = settings.http
     return HttpCaller(
+        Egress(http),
+        Secrets(settings.secrets.directory, os.environ),
         clock=clock,
-        allow_loopback=http.allow_loopback,
-        allow_private=http.allow_private,
         at_once=http.concurrency,
         connect_timeout=http.connect_timeout / 1000,
+        proxy=None if http.proxy is None else Proxy(http.proxy, http.proxy_username, http.proxy_password),
     )
+
+
+def kafka_caller(settings: Settings, clock: Callable[[], Instant]) -> Caller:
+    """What carries kafka targets out. Raises StartRefused when its settings do not fit together."""
+    if (wrong := TargetRules(settings).wrong_with_kafka()) is not None:
+        return NoKafka(f"a kafka target {wrong}")
+    # Only here, since an embedded server may do without its package.
+    from taskscheduler.streams.dispatch.kafka import KafkaCaller
+    from taskscheduler.streams.kafka.refusals import KafkaRefused
+
+    targets, brokers = settings.kafka_target, settings.kafka_of_targets
+    assert brokers is not None
+    try:
+        return KafkaCaller(
+            brokers,
+            clock=clock,
+            at_once=targets.concurrency,
+            source=targets.source,
+            prefix=settings.kafka.topic_prefix,
+            topics=targets.topics,
+            settings_group="kafka_target" if brokers is targets else "kafka",
+        )
+    except KafkaRefused as error:
+        raise StartRefused(str(error)) from None

@@ -27,7 +27,7 @@ GAUGES: dict[str, str] = {
     "due_backlog": "Timers that are due and not yet decided on.",
     "steps_waiting": "Steps from one stream to another that wait to be carried out, counted up to 10,000 a partition.",
     "timers_unanswered": "Triggers given to the command handler that no decision has answered yet.",
-    "dispatched_attempts": "Attempts that this process runs itself (noop and http targets).",
+    "dispatched_attempts": "Attempts that this process runs itself (noop, http and kafka targets).",
     "projection_lag_seconds": "Age of the oldest accepted decision that queries do not show yet.",
     "projection_lag_records": "Records of the log that queries do not show yet. Cluster only.",
     "replica_lag_records": "Records known to be on the log that this process has not folded yet. Cluster only.",

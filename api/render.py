@@ -11,7 +11,16 @@ import msgspec
 from taskscheduler.api import render_chain
 from taskscheduler.api.durations import format_duration, format_steps
 from taskscheduler.api.values import format_instant
-from taskscheduler.domain.definition import CatchUp, Definition, ExecTarget, HttpTarget, NoopTarget, QueueTarget, Target
+from taskscheduler.domain.definition import (
+    CatchUp,
+    Definition,
+    ExecTarget,
+    HttpTarget,
+    KafkaTarget,
+    NoopTarget,
+    QueueTarget,
+    Target,
+)
 from taskscheduler.domain.events import Error, Pending, Upstream
 from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime, Exclusion
 from taskscheduler.domain.retry import Retry
@@ -199,16 +208,32 @@ def _target(target: Target) -> dict[str, Any]:
         case ExecTarget():
             return {"type": "exec", **exec_command(target)}
         case HttpTarget():
-            return {
-                "type": "http",
-                "url": target.url,
-                "method": target.method,
-                "headers": target.headers,
-                "body": _json(target.body),
-                "expect": target.expect,
-            }
+            return _http(target)
+        case KafkaTarget(topic=topic, key=key, headers=headers):
+            return {"type": "kafka", "topic": topic, "key": key, "headers": headers}
         case _:
             assert_never(target)
+
+
+def _http(target: HttpTarget) -> dict[str, Any]:
+    auth, tls = target.auth, target.tls
+    shown: dict[str, Any] = {
+        "type": "http",
+        "url": target.url,
+        "method": target.method,
+        "headers": target.headers | {header: {"secret": name} for header, name in target.secret_headers.items()},
+        "body": _json(target.body),
+        "expect": target.expect,
+    }
+    if auth is not None:
+        basic = {"user": auth.user, "password": auth.password}
+        shown["auth"] = {"basic": basic} if auth.bearer is None else {"bearer": auth.bearer}
+    if target.sign is not None:
+        shown["sign"] = {"secret": target.sign}
+    if tls is not None:
+        names = {"cert": tls.cert, "key": tls.key, "ca": tls.ca}
+        shown["tls"] = {part: name for part, name in names.items() if name is not None}
+    return shown
 
 
 @lru_cache(maxsize=256)

@@ -16,12 +16,14 @@ from msgspec import Meta
 
 from taskscheduler.api.durations import format_duration
 from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND, Millis
+from taskscheduler.streams.dispatch.egress import Egress
 
 ENV_PREFIX = "TASKSCHEDULER_"
 
 _DURATION = Meta(ge=0, extra={"duration": True})
 _POSITIVE_DURATION = Meta(ge=1, extra={"duration": True})
 _SECRET = Meta(extra={"secret": True})
+_WORDS = Meta(extra={"words": True})
 
 Profile: TypeAlias = Literal["embedded", "cluster"]
 Role: TypeAlias = Literal["api", "triggers", "dispatch", "projections"]
@@ -29,6 +31,7 @@ ROLES: tuple[Role, ...] = ("api", "triggers", "dispatch", "projections")
 LogFormat: TypeAlias = Literal["auto", "json", "pretty"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 SaslMechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+Scheme: TypeAlias = Literal["http", "https"]
 Compression: TypeAlias = Literal["none", "gzip"]
 Consistency: TypeAlias = Literal["LOCAL_QUORUM", "LOCAL_ONE", "ONE", "QUORUM", "ALL"]
 _TopicPrefix: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
@@ -52,10 +55,51 @@ class Http(_Group, frozen=True, kw_only=True):
     allow_private: Annotated[
         bool, Meta(description="Let http targets call private networks (such as 10.0.0.0/8 and 192.168.0.0/16).")
     ] = False
+    allow: Annotated[
+        tuple[str, ...],
+        _WORDS,
+        Meta(
+            description="Networks and hosts that http targets may call although they are private or loopback, "
+            "separated by commas: `10.1.0.0/16`, `hooks.internal`, `*.svc.cluster.local`."
+        ),
+    ] = ()
+    only_allowed: Annotated[bool, Meta(description="Let http targets call nothing but what `http.allow` names.")] = (
+        False
+    )
+    schemes: Annotated[
+        tuple[Scheme, ...], Meta(min_length=1, description="What http targets may begin with: `http`, `https`.")
+    ] = ("http", "https")
+    ports: Annotated[
+        tuple[str, ...],
+        _WORDS,
+        Meta(min_length=1, description="Ports that http targets may call: numbers and ranges, separated by commas."),
+    ] = ("80", "443", "1024-65535")
+    proxy: Annotated[
+        str | None,
+        Meta(
+            pattern=r"^https?://[^/@\s]+/?$",
+            description="Call http targets through this proxy, `http://host:port`. It resolves the names, and has to "
+            "judge what they resolve to.",
+        ),
+    ] = None
+    proxy_username: Annotated[str | None, Meta(description="User for the proxy.")] = None
+    proxy_password: Annotated[str | None, _SECRET, Meta(description="Password for the proxy.")] = None
     concurrency: Annotated[int, Meta(ge=1, le=10_000, description="Most http targets called at the same time.")] = 256
     connect_timeout: Annotated[
         Millis, _POSITIVE_DURATION, Meta(description="How long connecting to an http target may take.")
     ] = 10 * SECOND
+
+
+class Secrets(_Group, frozen=True, kw_only=True):
+    """What targets are given by the name of a secret."""
+
+    directory: Annotated[
+        Path | None,
+        Meta(
+            description="A folder of files, each a secret that targets may name; without it, or for what is not there, "
+            "the environment: `TASKSCHEDULER_SECRET_<NAME>`."
+        ),
+    ] = None
 
 
 class Retention(_Group, frozen=True, kw_only=True):
@@ -188,6 +232,70 @@ class Kafka(_Group, frozen=True, kw_only=True):
     ] = "none"
 
 
+class KafkaTarget(_Group, frozen=True, kw_only=True):
+    """Where kafka targets produce to."""
+
+    bootstrap_servers: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Brokers of kafka targets, `host:port`, separated by commas; without them, in a cluster, those "
+            "of its log."
+        ),
+    ] = ()
+    topics: Annotated[
+        tuple[str, ...],
+        _WORDS,
+        Meta(
+            min_length=1,
+            description="Topics that kafka targets may use, with `*` for any characters. Never those of the scheduler "
+            "(`kafka.topic_prefix`) or of Kafka itself.",
+        ),
+    ] = ("*",)
+    source: Annotated[
+        str,
+        Meta(
+            pattern="^[!-~]{0,200}$",
+            description="What `ce_source` begins with, before `/tasks/<id>`: a URI such as `https://jobs.example.org`.",
+        ),
+    ] = ""
+    concurrency: Annotated[int, Meta(ge=1, le=10_000, description="Most messages under way at the same time.")] = 256
+    request_timeout: Annotated[
+        Millis, _POSITIVE_DURATION, Meta(description="How long a message may take to be acknowledged.")
+    ] = 10 * SECOND
+    tls: Annotated[bool, Meta(description="Encrypt connections to these brokers and check their certificates.")] = False
+    ca_file: Annotated[
+        Path | None, Meta(description="Certificates to trust, PEM; without it those that the system trusts.")
+    ] = None
+    cert_file: Annotated[
+        Path | None, Meta(description="The client's own certificate, PEM, where brokers ask for one.")
+    ] = None
+    key_file: Annotated[
+        Path | None,
+        Meta(description="Key of the client's certificate, PEM, where it is not in `kafka_target.cert_file`."),
+    ] = None
+    key_password: Annotated[str | None, _SECRET, Meta(description="Password of the key.")] = None
+    sasl_mechanism: Annotated[
+        SaslMechanism, Meta(description="How a user proves who it is: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.")
+    ] = "SCRAM-SHA-512"
+    username: Annotated[str | None, Meta(description="User for SASL.")] = None
+    password: Annotated[str | None, _SECRET, Meta(description="Password for SASL.")] = None
+
+    @property
+    def retry_backoff(self) -> Millis:
+        """Before what failed is sent again."""
+        return 100
+
+    @property
+    def metadata_max_age(self) -> Millis:
+        """How long to go on without asking which broker leads what."""
+        return 5 * MINUTE
+
+    @property
+    def connections_max_idle(self) -> Millis:
+        """After this a connection that nobody uses is closed."""
+        return 9 * MINUTE
+
+
 class Cassandra(_Group, frozen=True, kw_only=True):
     """The read models of the cluster profile."""
 
@@ -311,6 +419,7 @@ class Settings(_Group, frozen=True, kw_only=True):
         Millis, _DURATION, Meta(description="A fire time found later than this counts as missed: `catch_up` decides.")
     ] = 60 * SECOND
     http: Http = Http()
+    secrets: Secrets = Secrets()
     retention: Retention = Retention()
     log: Log = Log()
     commands: Commands = Commands()
@@ -318,8 +427,16 @@ class Settings(_Group, frozen=True, kw_only=True):
     ledger: LedgerChecks = LedgerChecks()
     shutdown: Shutdown = Shutdown()
     kafka: Kafka = Kafka()
+    kafka_target: KafkaTarget = KafkaTarget()
     cassandra: Cassandra = Cassandra()
     flink: Flink = Flink()
+
+    @property
+    def kafka_of_targets(self) -> KafkaTarget | Kafka | None:
+        """How the brokers of kafka targets are reached; None where there are none."""
+        if self.kafka_target.bootstrap_servers:
+            return self.kafka_target
+        return self.kafka if self.profile == "cluster" else None
 
     def check(self) -> None:
         """Raises SettingsError when the settings contradict each other."""
@@ -327,11 +444,22 @@ class Settings(_Group, frozen=True, kw_only=True):
             self._check_cluster()
         elif set(self.roles) != set(ROLES):
             raise SettingsError("roles: an embedded server does everything; set profile to 'cluster' to part the roles")
+        self._check_http()
         if not self.allow_unauthenticated and not is_loopback(self.host):
             raise SettingsError(
                 f"host: {self.host!r} can be reached by others, and anyone could then use the scheduler; "
                 "listen on 127.0.0.1, or set allow_unauthenticated to true"
             )
+
+    def _check_http(self) -> None:
+        try:
+            Egress(self.http)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+        if self.http.proxy is None and (self.http.proxy_username or self.http.proxy_password):
+            raise SettingsError("http.proxy: needed too; http.proxy_username and http.proxy_password are for it")
+        if self.http.only_allowed and not self.http.allow:
+            raise SettingsError("http.allow: name what http targets may call, or set http.only_allowed to false")
 
     def _check_cluster(self) -> None:
         if not self.kafka.bootstrap_servers:
@@ -353,6 +481,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     doc: str
     duration: bool
     secret: bool
+    words: bool
 
     @property
     def env(self) -> str:
@@ -403,6 +532,7 @@ def fields(kind: type[msgspec.Struct] = Settings, prefix: str = "") -> Iterator[
             doc=next(meta.description for meta in metas if meta.description),
             duration="duration" in extra,
             secret="secret" in extra,
+            words="words" in extra,
         )
 
 

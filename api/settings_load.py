@@ -20,7 +20,9 @@ _FILE = "_FILE"
 _OTHERS = frozenset({"URL", "CONFIG", "CACHE_DIR"})
 """Environment names under the prefix that mean something else: the command line's server, the file to read, and where
 the jars of a cluster on this machine are kept."""
-_FOR_TESTS = "TEST_"
+_NO_SETTINGS = ("TEST_", "SECRET_")
+"""What other names begin with: what tests are told, and secrets that targets may name."""
+
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -80,7 +82,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Given]]
     secret_files = {field.env + _FILE: field for field in FIELDS.values() if field.secret}
     for name in sorted(environ):
         rest = name.removeprefix(ENV_PREFIX)
-        if rest == name or rest in _OTHERS or rest.startswith(_FOR_TESTS):
+        if rest == name or rest in _OTHERS or rest.startswith(_NO_SETTINGS):
             continue
         if name in names:
             yield names[name].path, Given(environ[name], name)
@@ -145,7 +147,8 @@ def _coerced(field: Field, value: Any) -> Any:
         return Path(value)
     if tuple in kinds:
         parts = value.split(",") if isinstance(value, str) else value
-        return _addresses(parts) if get_args(_bare(field.type))[0] is str else _words(parts)
+        of_addresses = get_args(_bare(field.type))[0] is str and not field.words
+        return _addresses(parts) if of_addresses else _words(parts)
     if isinstance(value, str) and bool in kinds:
         if value.lower() not in _WORDS:
             raise ValueError("expected true or false")
@@ -173,9 +176,9 @@ def _addresses(parts: Any) -> tuple[str, ...]:
 
 
 def _words(parts: Any) -> tuple[str, ...]:
-    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+    if not isinstance(parts, list | tuple) or not all(type(part) in (str, int) for part in parts):
         raise ValueError("expected words separated by commas")
-    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    return tuple(dict.fromkeys(word for part in parts if (word := str(part).strip())))
 
 
 def _bare(annotated: Any) -> Any:

@@ -26,14 +26,37 @@ class NoopTarget(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="n
     """Does nothing and succeeds."""
 
 
+class HttpAuth(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Who the server says it is: the name of a secret token, or a user and the name of a secret password."""
+
+    bearer: str | None = None
+    user: str | None = None
+    password: str | None = None
+
+
+class HttpTls(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Names of secrets that are PEM files: the client's certificate, its key where that is apart, whom to trust."""
+
+    cert: str | None = None
+    key: str | None = None
+    ca: str | None = None
+
+
 class HttpTarget(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="http", omit_defaults=True):
-    """One HTTP request. `body` is JSON text; a JSON string is sent as it stands, anything else as JSON."""
+    """One HTTP request. `body` is JSON text; a JSON string is sent as it stands, anything else as JSON.
+
+    Secrets stand here by name only: `secret_headers` maps headers to them, `sign` is what requests are signed with.
+    """
 
     url: str
     method: str = "POST"
     headers: dict[str, str] = {}
     body: Json | None = None
     expect: tuple[int | str, ...] = ("200-299",)
+    secret_headers: dict[str, str] = {}
+    auth: HttpAuth | None = None
+    sign: str | None = None
+    tls: HttpTls | None = None
 
 
 class QueueTarget(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="queue", omit_defaults=True):
@@ -55,7 +78,16 @@ class ExecTarget(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="e
 EXEC_KIND = "$exec"
 """The kind of work of commands. No handler can have it, and who takes any kind of work does not take it."""
 
-Target: TypeAlias = NoopTarget | HttpTarget | QueueTarget | ExecTarget
+
+class KafkaTarget(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="kafka", omit_defaults=True):
+    """One message on a topic, under a key where there is one."""
+
+    topic: str
+    key: str | None = None
+    headers: dict[str, str] = {}
+
+
+Target: TypeAlias = NoopTarget | HttpTarget | QueueTarget | KafkaTarget | ExecTarget
 
 
 class Lane(NamedTuple):

@@ -36,7 +36,7 @@ def create(
     if not fields.get("name"):
         raise UsageError("the task needs a name: taskscheduler task create NAME ...")
     if "target" not in fields:
-        raise UsageError("say what to run: --http URL, --queue QUEUE --kind KIND, or --noop")
+        raise UsageError("say what to run: --http URL, --queue QUEUE --kind KIND, --kafka TOPIC, or --noop")
     if idempotency_key is not None:
         fields["idempotency_key"] = idempotency_key
     with common.client() as client:

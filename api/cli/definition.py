@@ -161,7 +161,13 @@ class TaskOptions(ScheduleOptions):
     http: Annotated[str | None, Parameter(help="Call this URL.")] = None
     method: Annotated[str | None, Parameter(help="With --http: the method (default POST).")] = None
     header: Annotated[
-        list[str] | None, Parameter(negative="", help="With --http: a header, name=value; repeatable.")
+        list[str] | None, Parameter(negative="", help="With --http or --kafka: a header, name=value; repeatable.")
+    ] = None
+    bearer: Annotated[
+        str | None, Parameter(help="With --http: the secret of the server that is sent as a bearer token.")
+    ] = None
+    sign: Annotated[
+        str | None, Parameter(help="With --http: the secret of the server that requests are signed with.")
     ] = None
     queue: Annotated[str | None, Parameter(help="Give it to a worker of this queue.")] = None
     kind: Annotated[str | None, Parameter(help="With --queue: the handler that is to run it.")] = None
@@ -172,6 +178,8 @@ class TaskOptions(ScheduleOptions):
         list[str] | None, Parameter(negative="", help="With --exec: a variable, name=value; repeatable.")
     ] = None
     cwd: Annotated[str | None, Parameter(help="With --exec: the directory to run it in.")] = None
+    kafka: Annotated[str | None, Parameter(help="Produce it to this Kafka topic.")] = None
+    key: Annotated[str | None, Parameter(help="With --kafka: the key of the message.")] = None
     noop: Annotated[bool, Parameter(negative="", show_default=False, help="Do nothing, successfully.")] = False
     payload: Annotated[str | None, Parameter(help="JSON, or @file, or @- for standard input.")] = None
     tag: Annotated[list[str] | None, Parameter(negative="", help="A tag, key=value; repeatable.")] = None
@@ -257,21 +265,26 @@ class TaskOptions(ScheduleOptions):
         given = [name for name, is_set in self._targets() if is_set]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} exclude each other: a task has one target")
-        if self.http is None and (self.method is not None or self.header is not None):
-            raise UsageError("--method and --header go with --http")
+        if self.http is None and {self.method, self.bearer, self.sign, None} != {None}:
+            raise UsageError("--method, --bearer and --sign go with --http")
+        if self.http is None and self.kafka is None and self.header is not None:
+            raise UsageError("--header goes with --http or --kafka")
         if self.queue is None and self.kind is not None:
             raise UsageError("--kind goes with --queue")
         if self.exec is None and (self.env is not None or self.cwd is not None):
             raise UsageError("--env and --cwd go with --exec")
+        if self.kafka is None and self.key is not None:
+            raise UsageError("--key goes with --kafka")
+        headers = None if self.header is None else pairs(self.header, "header")
         if self.noop:
             return {"type": "noop"}
         if self.http is not None:
-            target: dict[str, Any] = {"type": "http", "url": self.http}
-            if self.method is not None:
-                target["method"] = self.method
-            if self.header is not None:
-                target["headers"] = pairs(self.header, "header")
-            return target
+            auth = None if self.bearer is None else {"bearer": self.bearer}
+            sign = None if self.sign is None else {"secret": self.sign}
+            with_secrets = {"headers": headers, "auth": auth, "sign": sign}
+            return _given({"type": "http", "url": self.http, "method": self.method, **with_secrets})
+        if self.kafka is not None:
+            return _given({"type": "kafka", "topic": self.kafka, "key": self.key, "headers": headers})
         if self.queue is not None:
             if self.exec is not None:
                 return self._exec(self.exec, self.queue)
@@ -296,7 +309,8 @@ class TaskOptions(ScheduleOptions):
         return target
 
     def _targets(self) -> tuple[tuple[str, bool], ...]:
-        return ("--http", self.http is not None), ("--queue", self.queue is not None), ("--noop", self.noop)
+        named = {"--http": self.http, "--queue": self.queue, "--kafka": self.kafka}
+        return (*((option, value is not None) for option, value in named.items()), ("--noop", self.noop))
 
     def _retry(self) -> dict[str, Any] | None:
         retry = None if self.retry is None else json_value(self.retry, "--retry")

@@ -112,6 +112,8 @@ def target_text(target: dict[str, Any]) -> str:
         return f"{target.get('method', 'POST')} {target.get('url', '')}"
     if kind == "queue":
         return f"queue {target.get('queue', '')}/{target.get('kind', '')}"
+    if kind == "kafka":
+        return f"kafka {target.get('topic', '')}"
     return str(kind)
 
 

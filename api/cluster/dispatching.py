@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from taskscheduler.api.bootstrap import http_caller
+from taskscheduler.api.bootstrap import http_caller, kafka_caller
 from taskscheduler.api.cluster.commands import Commands
 from taskscheduler.api.cluster.part import Part
 from taskscheduler.api.health import HealthRegistry
@@ -21,6 +21,9 @@ HELP_AFTER = 2 * SECOND
 """For how long nothing may have been taken from somebody else's share before it is helped with."""
 
 
+_LOOPS = ("noop", "dispatch", "kafka", "membership of dispatch")
+
+
 class Dispatching(Part):
     """A part of a process. What it holds when it dies waits for the end of its lease."""
 
@@ -28,25 +31,29 @@ class Dispatching(Part):
         self._loops = loops
         self._membership = Membership(settings.kafka, commands.log.topics, "dispatch")
         waiting = commands.claimable(lambda: self._membership.partitions, help_after=HELP_AFTER)
-        self._caller = http_caller(settings.http, commands.clock)
+        self._callers = (http_caller(settings, commands.clock), kafka_caller(settings, commands.clock))
         self._noop = NoopDispatcher(waiting, commands.handler, seed=seed)
-        self._http = Dispatcher(self._caller, waiting, commands.handler, clock=commands.clock, seed=seed)
+        self._http, self._kafka = (
+            Dispatcher(caller, waiting, commands.handler, clock=commands.clock, seed=seed) for caller in self._callers
+        )
 
     async def start(self, loops: Loops) -> None:
         """Begin to claim."""
         loops.start("membership of dispatch", self._membership.run)
         loops.start("noop", self._noop.run)
         loops.start("dispatch", self._http.run)
+        loops.start("kafka", self._kafka.run)
 
     def register(self, health: HealthRegistry, metrics: Metrics) -> None:
         """Loops that fail are told."""
-        health.register("dispatch", lambda: self._loops.health("noop", "dispatch", "membership of dispatch"))
-        metrics.watch("dispatched_attempts", lambda: self._noop.active + self._http.active)
+        health.register("dispatch", lambda: self._loops.health(*_LOOPS))
+        metrics.watch("dispatched_attempts", lambda: self._noop.active + self._http.active + self._kafka.active)
 
     async def stop(self, grace: float) -> None:
         """Let calls end, give up the rest: those attempts are lost and tried again."""
-        await asyncio.gather(self._noop.stop(grace), self._http.stop(grace))
+        await asyncio.gather(*[one.stop(grace) for one in (self._noop, self._http, self._kafka)])
 
     async def close(self) -> None:
         """End the connections."""
-        await self._caller.close()
+        for caller in self._callers:
+            await caller.close()

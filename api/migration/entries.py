@@ -82,10 +82,26 @@ class Reading:
         self.refused.append(Refusal(line, entry[:SHOWN], reason))
 
 
+class _AnyTarget:
+    """What targets may be is for the server to say that the tasks are sent to."""
+
+    def wrong_with_url(self, url: str) -> str | None:
+        return None
+
+    def wrong_with_kafka(self) -> str | None:
+        return None
+
+    def wrong_with_topic(self, topic: str) -> str | None:
+        return None
+
+
+_ANY_TARGET = _AnyTarget()
+
+
 def checked(task: dict[str, Any], now: Instant) -> tuple[Definition, list[FieldError]]:
     """The definition that a server would make of a task, and what is wrong with it."""
     errors = Errors(deep=True)
-    made = read_new_task(Fields(task, "", errors), now, lambda host: None)
+    made = read_new_task(Fields(task, "", errors), now, _ANY_TARGET)
     return made.definition, [*errors.found, *errors.late]
 
 

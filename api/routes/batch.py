@@ -23,7 +23,7 @@ from taskscheduler.api.routes.common import Request, consistency
 from taskscheduler.api.routes.tasks import is_known, made
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.shapes import ref
-from taskscheduler.api.schemas.target import Forbidden
+from taskscheduler.api.schemas.target import Rules
 from taskscheduler.api.schemas.task import read_new_task
 from taskscheduler.api.tracing import trace_parent
 from taskscheduler.commands.handler import Ask, Done, Unavailable
@@ -46,7 +46,7 @@ class _Prepared(NamedTuple):
     errors: Errors
 
 
-def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
+def handlers(node: Node, rules: Rules) -> list[HTTPRouteHandler]:
     """The route of batches."""
 
     async def prepare(item: object, key: str | None, deep: bool, trace: str | None) -> _Prepared:
@@ -56,7 +56,7 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
             errors.check()
         assert isinstance(item, dict)
         now = node.clock()
-        new = read_new_task(Fields(item, "", errors), now, forbidden, in_batch=True)
+        new = read_new_task(Fields(item, "", errors), now, rules, in_batch=True)
         given = key if new.key is None else new.key
         if given is not None and not is_key(given):
             errors.add("/idempotency_key", KEY_HINT)

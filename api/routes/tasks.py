@@ -23,7 +23,7 @@ from taskscheduler.api.routes.common import REPLAYED, Request, consistency, etag
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.query import TASK_PARAMETERS, Query, read_task_filter
 from taskscheduler.api.schemas.shapes import ref
-from taskscheduler.api.schemas.target import Forbidden
+from taskscheduler.api.schemas.target import Rules
 from taskscheduler.api.schemas.task import needs_base, read_new_task, read_note, read_update
 from taskscheduler.api.tracing import trace_parent
 from taskscheduler.commands.handler import Done
@@ -52,7 +52,7 @@ def is_known(node: Node, task_id: str, key: Key | None) -> bool:
     return used is not None and used.fingerprint == key.fingerprint
 
 
-def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
+def handlers(node: Node, rules: Rules) -> list[HTTPRouteHandler]:
     """The routes of tasks."""
 
     @post(
@@ -74,7 +74,7 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
     async def create_task(request: Request) -> Reply:
         body, deep = await read_object(request)
         errors = Errors(deep)
-        new = read_new_task(Fields(body, "", errors), node.clock(), forbidden)
+        new = read_new_task(Fields(body, "", errors), node.clock(), rules)
         given = idempotency_key(request, errors)
         if errors.found:
             errors.check()
@@ -158,7 +158,7 @@ def handlers(node: Node, forbidden: Forbidden) -> list[HTTPRouteHandler]:
         merged = needs_base(body)
         for _ in range(MERGES):
             errors, base = Errors(deep), node.handler.state(task_id)
-            update = read_update(Fields(body, "", errors), node.clock(), forbidden, base.definition)
+            update = read_update(Fields(body, "", errors), node.clock(), rules, base.definition)
             if update.patch.schedule is not UNSET:
                 schedule = await fill_in(node, update.patch.schedule, errors)
                 update = replace(update, patch=replace(update.patch, schedule=schedule))

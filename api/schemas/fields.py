@@ -18,7 +18,6 @@ from taskscheduler.domain.values import Instant, Json, Millis
 T = TypeVar("T")
 Choice = TypeVar("Choice", bound=str)
 
-NOT_YET = "is not supported yet"
 ID_HINT = "must be 1 to 64 letters, digits, dots, dashes or underscores, beginning with a letter or digit"
 
 
@@ -227,13 +226,6 @@ class Fields:
             except ValueError as error:
                 self.errors.add(f"{join(self.pointer, name)}/{index}", str(error))
         return tuple(items)
-
-    def not_yet(self, *names: str) -> None:
-        """Refuse what comes later."""
-        for name in names:
-            if name in self._left:
-                del self._left[name]
-                self.error(name, NOT_YET)
 
     def only(self, name: str, of: Iterable[str]) -> None:
         """Refuse a field that means something only beside others."""

@@ -29,7 +29,7 @@ from taskscheduler.api.schemas.shapes import (
     words,
 )
 from taskscheduler.api.schemas.target import SCHEMA as TARGET_SCHEMA
-from taskscheduler.api.schemas.target import Forbidden, read_target
+from taskscheduler.api.schemas.target import Rules, read_target
 from taskscheduler.domain.definition import PAYLOAD_LIMIT, CatchUp, Definition, DefinitionPatch, Overlap
 from taskscheduler.domain.events import Missed
 from taskscheduler.domain.messages import Update
@@ -58,7 +58,7 @@ class NewTask(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
-def read_new_task(fields: Fields, now: Instant, forbidden: Forbidden, *, in_batch: bool = False) -> NewTask:
+def read_new_task(fields: Fields, now: Instant, rules: Rules, *, in_batch: bool = False) -> NewTask:
     """A task to be made; errors are collected in `fields.errors`."""
     task_id = fields.id("id")
     if task_id in RESERVED:
@@ -70,7 +70,7 @@ def read_new_task(fields: Fields, now: Instant, forbidden: Forbidden, *, in_batc
         Definition(
             name=fields.label("name", 1, LONGEST_NAME, required=True) or "",
             schedule=read_schedule(fields.object("schedule"), now) if scheduled else MANUAL,
-            target=read_target(fields.object("target", required=True), forbidden),
+            target=read_target(fields.object("target", required=True), rules),
             payload=fields.json("payload", PAYLOAD_LIMIT),
             retry=read_retry(fields.object("retry")),
             timeout=fields.duration("timeout", 1, LONGEST, TIMEOUT),
@@ -103,7 +103,7 @@ def read_note(fields: Fields) -> str:
     return fields.text("note", 0, LONGEST_NOTE) or ""
 
 
-def read_update(fields: Fields, now: Instant, forbidden: Forbidden, base: Definition | None) -> Update:
+def read_update(fields: Fields, now: Instant, rules: Rules, base: Definition | None) -> Update:
     """A change of a task; errors are collected in `fields.errors`."""
     effective_from = fields.instant("effective_from")
     drops = "pending_schedule" in fields
@@ -113,10 +113,10 @@ def read_update(fields: Fields, now: Instant, forbidden: Forbidden, base: Defini
         fields.error("effective_from", "goes with `schedule`: name the one that is to hold from then on")
     if drops and effective_from is not None:
         fields.error("pending_schedule", "cannot be taken back and planned at once")
-    return Update(_read_patch(fields, now, forbidden, base), effective_from, drops)
+    return Update(_read_patch(fields, now, rules, base), effective_from, drops)
 
 
-def _read_patch(fields: Fields, now: Instant, forbidden: Forbidden, base: Definition | None) -> DefinitionPatch:
+def _read_patch(fields: Fields, now: Instant, rules: Rules, base: Definition | None) -> DefinitionPatch:
     """A merge patch (RFC 7396), made whole with the definition of the task."""
     catch_up, tags = (CatchUp(), {}) if base is None else (base.catch_up, base.tags)
     given: dict[str, Any] = {}
@@ -136,7 +136,7 @@ def _read_patch(fields: Fields, now: Instant, forbidden: Forbidden, base: Defini
         given["schedule"] = MANUAL if manual else read_schedule(fields.object("schedule"), now)
         fields.take("schedule")
     if "target" in fields:
-        given["target"] = read_target(fields.object("target"), forbidden)
+        given["target"] = read_target(fields.object("target"), rules)
     if "payload" in fields:
         given["payload"] = fields.json("payload", PAYLOAD_LIMIT)
     if "retry" in fields:

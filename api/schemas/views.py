@@ -128,12 +128,24 @@ _TARGET: Schema = {
                 "type": {"const": "http"},
                 "url": TEXT,
                 "method": TEXT,
-                "headers": _TEXTS,
+                "headers": {
+                    "type": "object",
+                    "additionalProperties": {"anyOf": [TEXT, response({"secret": ID})]},
+                    "description": "Secrets stand here by name.",
+                },
                 "body": ANY,
                 "expect": array({"type": ["integer", "string"]}),
-            }
+            },
+            {
+                "auth": {
+                    "oneOf": [response({"bearer": ID}), response({"basic": response({"user": TEXT, "password": ID})})],
+                },
+                "sign": response({"secret": ID}),
+                "tls": response({}, {"cert": ID, "key": ID, "ca": ID}),
+            },
         ),
         response({"type": {"const": "queue"}, "queue": ID, "kind": ID}),
+        response({"type": {"const": "kafka"}, "topic": TEXT, "key": nullable(TEXT), "headers": _TEXTS}),
     ]
 }
 _TASK: dict[str, Schema] = {

@@ -64,6 +64,14 @@ class Target(Protocol):
         ...
 
 
+class Caller(Target, Protocol):
+    """A target that holds connections."""
+
+    async def close(self) -> None:
+        """End them."""
+        ...
+
+
 class Dispatcher:
     """Claims for one target. `run` claims until it is cancelled; `stop` ends what is left."""
 

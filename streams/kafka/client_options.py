@@ -43,17 +43,11 @@ for _name in [name for name in logging.root.manager.loggerDict if name.split("."
     logging.getLogger(_name).addFilter(_Once())
 
 
-class KafkaSettings(TlsSettings, Protocol):
-    """What the clients are told; the `kafka` group of the settings has it. Times are milliseconds."""
+class ClientSettings(TlsSettings, Protocol):
+    """What every client is told. Times are milliseconds."""
 
     @property
     def bootstrap_servers(self) -> tuple[str, ...]: ...
-    @property
-    def topic_prefix(self) -> str: ...
-    @property
-    def partitions(self) -> int: ...
-    @property
-    def development(self) -> bool: ...
     @property
     def tls(self) -> bool: ...
     @property
@@ -63,8 +57,6 @@ class KafkaSettings(TlsSettings, Protocol):
     @property
     def password(self) -> str | None: ...
     @property
-    def append_timeout(self) -> Millis: ...
-    @property
     def request_timeout(self) -> Millis: ...
     @property
     def retry_backoff(self) -> Millis: ...
@@ -72,17 +64,33 @@ class KafkaSettings(TlsSettings, Protocol):
     def metadata_max_age(self) -> Millis: ...
     @property
     def connections_max_idle(self) -> Millis: ...
+
+
+class KafkaSettings(ClientSettings, Protocol):
+    """What the clients of the log are told; the `kafka` group of the settings has it."""
+
+    @property
+    def topic_prefix(self) -> str: ...
+    @property
+    def partitions(self) -> int: ...
+    @property
+    def development(self) -> bool: ...
+    @property
+    def append_timeout(self) -> Millis: ...
     @property
     def compression(self) -> str: ...
 
 
-def client_options(settings: KafkaSettings, client_id: str = CLIENT_ID) -> dict[str, Any]:
-    """The arguments that every aiokafka client takes. Raises KafkaRefused when the settings do not fit together."""
+def client_options(settings: ClientSettings, client_id: str = CLIENT_ID, *, group: str = "kafka") -> dict[str, Any]:
+    """The arguments that every aiokafka client takes.
+
+    Raises KafkaRefused, naming settings of the group, when they do not fit together.
+    """
     if not settings.bootstrap_servers:
-        raise KafkaRefused("kafka.bootstrap_servers: name at least one broker, such as 127.0.0.1:9092")
+        raise KafkaRefused(f"{group}.bootstrap_servers: name at least one broker, such as 127.0.0.1:9092")
     if (settings.username is None) != (settings.password is None):
         missing = "password" if settings.password is None else "username"
-        raise KafkaRefused(f"kafka.{missing}: needed too; SASL takes a user and a password")
+        raise KafkaRefused(f"{group}.{missing}: needed too; SASL takes a user and a password")
     sasl = settings.username is not None
     options: dict[str, Any] = {
         "bootstrap_servers": list(settings.bootstrap_servers),
@@ -94,7 +102,7 @@ def client_options(settings: KafkaSettings, client_id: str = CLIENT_ID) -> dict[
         "security_protocol": f"SASL_{_transport(settings)}" if sasl else _transport(settings),
     }
     if settings.tls:
-        options["ssl_context"] = tls_context(settings, "kafka", KafkaRefused)
+        options["ssl_context"] = tls_context(settings, group, KafkaRefused)
     if sasl:
         options["sasl_mechanism"] = settings.sasl_mechanism
         options["sasl_plain_username"] = settings.username
@@ -112,5 +120,5 @@ def why(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _transport(settings: KafkaSettings) -> str:
+def _transport(settings: ClientSettings) -> str:
     return "SSL" if settings.tls else "PLAINTEXT"

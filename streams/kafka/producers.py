@@ -51,7 +51,7 @@ class Producers:
         """The next `get` makes a new one; what the old one was not told to be safe is sent no more."""
         if producer is self._producer:
             self._producer = None
-            stopping = asyncio.get_running_loop().create_task(_stop(producer))
+            stopping = asyncio.get_running_loop().create_task(stop_producer(producer))
             self._stopping.add(stopping)
             stopping.add_done_callback(self._stopping.discard)
 
@@ -71,7 +71,7 @@ class Producers:
             await producer.start()
         except BaseException as error:
             self._not_before = loop.time() + self._pause
-            await _stop(producer)
+            await stop_producer(producer)
             if isinstance(error, KafkaError | OSError | TimeoutError):
                 raise LogUnavailable(f"Kafka is not reached: {why(error)}") from None
             raise
@@ -79,7 +79,8 @@ class Producers:
         return producer
 
 
-async def _stop(producer: Any) -> None:
+async def stop_producer(producer: Any) -> None:
+    """Let it send what it holds, but not for long."""
     stopping = asyncio.ensure_future(producer.stop())
     await asyncio.wait([stopping], timeout=_LAST_WORD)
     if not stopping.done():

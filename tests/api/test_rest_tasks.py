@@ -311,9 +311,12 @@ async def test_targets_and_policies_come_back_as_given(api: httpx.AsyncClient) -
         "type": "http",
         "url": "https://example.com/a?b=c",
         "method": "PUT",
-        "headers": {"X-A": "b"},
+        "headers": {"X-A": "b", "X-Api-Key": {"secret": "crm-key"}},
         "body": {"k": [1, None]},
         "expect": ["200-299", 304],
+        "auth": {"basic": {"user": "ada", "password": "crm-password"}},
+        "sign": {"secret": "crm-hook"},
+        "tls": {"cert": "crm.pem", "key": "crm.key", "ca": "ca.pem"},
     }
     retry = {
         "max_attempts": 7,

@@ -4,95 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from aiohttp import web
-from aiohttp.abc import AbstractResolver, ResolveResult
 
-from taskscheduler.domain.definition import Definition, HttpTarget
+from taskscheduler.api.settings import Http
 from taskscheduler.domain.events import Error
-from taskscheduler.domain.schedule import OneTime
-from taskscheduler.domain.state import Attempt, Run
-from taskscheduler.streams.dispatch.dispatcher import Attempted, Outcome
-from taskscheduler.streams.dispatch.http import BODY_LIMIT, LONGEST_RETRY_AFTER, HttpCaller, retry_after
-
-NOW = 1_767_571_200_123
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Server:
-    """Answers as told and remembers what came."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, str, dict[str, str], str]] = []
-        self.answer: Answer = self.fine
-        self.port = 0
-
-    async def fine(self, _: web.Request) -> web.Response:
-        return web.Response(text="fine")
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append((request.method, request.path_qs, dict(request.headers), await request.text()))
-        return await self.answer(request)
-
-    def respond(self, **response: Any) -> None:
-        async def answer(_: web.Request) -> web.Response:
-            return web.Response(**response)
-
-        self.answer = answer
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hook?x=1"
+from taskscheduler.streams.dispatch.capture import BODY_LIMIT
+from taskscheduler.streams.dispatch.dispatcher import Outcome
+from taskscheduler.streams.dispatch.http import LONGEST_RETRY_AFTER, retry_after
+from tests.streams.http_kit import NOW, Names, Server, attempt, call, caller, kind, serving
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    made = Server()
-    runner = web.ServerRunner(web.Server(made.handle))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.port = runner.addresses[0][1]
-    yield made
-    await runner.cleanup()
-
-
-@asynccontextmanager
-async def caller(**settings: Any) -> AsyncIterator[HttpCaller]:
-    defaults: dict[str, Any] = {
-        "clock": lambda: NOW,
-        "allow_loopback": True,
-        "allow_private": False,
-        "at_once": 10,
-        "connect_timeout": 5.0,
-    }
-    made = HttpCaller(**{**defaults, **settings})
-    try:
+    async with serving() as made:
         yield made
-    finally:
-        await made.close()
-
-
-def attempt(url: str, *, payload: str | None = None, left: int = 60_000, **target: Any) -> Attempted:
-    definition = Definition(name="t", schedule=OneTime(at=0), target=HttpTarget(url, **target), payload=payload)
-    tries = tuple(Attempt(number, "w", NOW, "t", 1, NOW, NOW) for number in (1, 2))
-    run = Run("run-1", "schedule", NOW - 1_000, "running", attempts=tries)
-    return Attempted("task-1", run, definition, "t", NOW + 30_000, NOW + left)
-
-
-async def call(url: str, *, settings: dict[str, Any] | None = None, **more: Any) -> Outcome:
-    async with caller(**(settings or {})) as made:
-        return await made.call(attempt(url, **more))
-
-
-def kind(outcome: Outcome) -> str:
-    assert outcome.error is not None, outcome.result
-    return outcome.error.type
 
 
 async def test_the_request_says_which_attempt_it_is(server: Server) -> None:
@@ -191,6 +124,117 @@ async def test_any_charset_gives_some_text(server: Server, charset: str) -> None
         assert msgspec.json.decode(outcome.result)["body"] == "für"
 
 
+async def test_what_is_cut_says_so(server: Server) -> None:
+    for size in (BODY_LIMIT, BODY_LIMIT + 1):
+        server.respond(text="y" * size)
+        outcome = await call(server.url)
+        assert outcome.result is not None
+        assert msgspec.json.decode(outcome.result).get("truncated", False) == (size > BODY_LIMIT)
+
+
+@pytest.mark.parametrize(
+    "body", [bytes(range(256)) * 200, b"\0" * BODY_LIMIT, b"\xff" * BODY_LIMIT, b"\x1b[2J\x1b]0;owned\x07\x9b1m"]
+)
+async def test_bytes_that_are_no_text(server: Server, body: bytes) -> None:
+    """They are kept as text that can be shown on a terminal and fits into an event."""
+    for charset in ("utf-8", "latin-1"):
+        server.respond(body=body, headers={"Content-Type": f"application/octet-stream; charset={charset}"})
+        outcome = await call(server.url)
+        assert outcome.result is not None
+        assert len(outcome.result.encode()) < 64 * 1024
+        text = msgspec.json.decode(outcome.result)["body"]
+        assert all(char in "\t\n\r" or not (ord(char) < 32 or 127 <= ord(char) < 160) for char in text)
+
+
+def packed(size: int, wbits: int) -> bytes:
+    packer = zlib.compressobj(9, wbits=wbits)
+    return packer.compress(b"a" * size) + packer.flush()
+
+
+@pytest.mark.parametrize(("coding", "wbits"), [("gzip", 31), ("deflate", 15), ("x-gzip", 31)])
+async def test_a_response_that_is_packed_although_nobody_asked(server: Server, coding: str, wbits: int) -> None:
+    server.respond(body=packed(1_000, wbits), headers={"Content-Encoding": coding})
+    outcome = await call(server.url)
+    assert outcome.result is not None
+    assert msgspec.json.decode(outcome.result)["body"] == "a" * 1_000
+    assert server.requests[0][2]["Accept-Encoding"] == "identity"
+
+
+async def test_a_response_that_grows_when_it_is_unpacked(server: Server) -> None:
+    """256 MiB in 256 KiB: no more is unpacked than is kept."""
+    server.respond(body=packed(256 * 1024 * 1024, 31), headers={"Content-Encoding": "gzip"})
+    tracemalloc.start()
+    outcome = await call(server.url)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert outcome.result is not None
+    assert msgspec.json.decode(outcome.result) == {"status": 200, "body": "a" * BODY_LIMIT, "truncated": True}
+    assert peak < 8 * 1024 * 1024
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "nonsense"])
+async def test_a_coding_that_it_is_not(server: Server, coding: str) -> None:
+    server.respond(body=b"plain", headers={"Content-Encoding": coding})
+    outcome = await call(server.url)
+    assert outcome.result is not None
+    assert msgspec.json.decode(outcome.result)["body"] == ("" if coding == "gzip" else "plain")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 100_000,
+        b"HTTP/1.1 200 OK\r\nX-A: " + b"b" * 1_000_000 + b"\r\n",
+        b"HTTP/1.1 200 " + b"b" * 1_000_000 + b"\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 10 + b"HTTP/1.1 200\r\nContent-Length: 1, 2\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n",
+        b"HTTP/1.1 200 OK\r\nbroken\r\n",
+    ],
+)
+async def test_heads_that_no_honest_server_sends(head: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(head + b"\r\nxy")
+            await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    assert kind(await call(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")) == "connection_failed"
+    server.close()
+    await server.wait_closed()
+
+
+async def test_passwords_of_the_environment_are_not_sent(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    await call(server.url)
+    assert "Authorization" not in server.requests[0][2]
+
+
+async def test_headers_of_the_connection_are_not_a_task_s_to_set(server: Server) -> None:
+    """The door refuses them; should one come through, it is left out."""
+    names = ("Host", "content-length", "Transfer-Encoding", "Connection", "Proxy-Authorization", "Run-Id")
+    await call(server.url, payload="{}", headers=dict.fromkeys(names, "7") | {"X-Mine": "1"})
+    [(_, _, sent, body)] = server.requests
+    assert (sent["X-Mine"], sent["Content-Length"], sent["Host"], sent["Run-Id"], body) == (
+        *("1", "2", f"127.0.0.1:{server.port}", "run-1", "{}"),
+    )
+    assert not {"Transfer-Encoding", "Proxy-Authorization"} & set(sent)
+
+
+async def test_no_line_can_be_smuggled_into_the_head(server: Server) -> None:
+    for headers in ({"X-A": "1\r\nX-B: 2"}, {"X-A\r\nX-B": "2"}, {"X-A": "1\nX-B: 2"}):
+        assert kind(await call(server.url, headers=headers)) == "connection_failed"
+    assert server.requests == []
+
+
 async def test_redirects_are_not_followed(server: Server) -> None:
     server.respond(status=302, headers={"Location": "/elsewhere"})
     assert kind(await call(server.url)) == "http_302"
@@ -283,30 +327,9 @@ async def test_a_url_that_is_none_is_a_failure(url: str) -> None:
     assert kind(await call(url)) in ("connection_failed", "forbidden_address")
 
 
-class Resolver(AbstractResolver):
-    """Gives one list of addresses after another."""
-
-    def __init__(self, *answers: list[str]) -> None:
-        self.answers = list(answers)
-        self.asked = 0
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        addresses = self.answers[min(self.asked, len(self.answers) - 1)]
-        self.asked += 1
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)
-            for address in addresses
-        ]
-
-    async def close(self) -> None:
-        pass
-
-
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{}/", "http://localhost:{}/", "http://2130706433:{}/"])
 async def test_this_machine_is_forbidden_unless_allowed(server: Server, url: str) -> None:
-    found = await call(url.format(server.port), settings={"allow_loopback": False})
+    found = await call(url.format(server.port), settings={"reach": Http()})
     assert kind(found) == "forbidden_address"
     assert server.requests == []
 
@@ -315,7 +338,7 @@ async def test_this_machine_is_forbidden_unless_allowed(server: Server, url: str
     "addresses", [["127.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["10.0.0.1"], ["169.254.169.254"]]
 )
 async def test_a_name_for_a_forbidden_address_is_not_called(server: Server, addresses: list[str]) -> None:
-    settings = {"allow_loopback": False, "resolver": Resolver(addresses)}
+    settings = {"reach": Http(), "resolver": Names(addresses)}
     found = await call(f"http://names.example:{server.port}/", settings=settings)
     assert kind(found) == "forbidden_address"
     assert found.error is not None
@@ -324,14 +347,13 @@ async def test_a_name_for_a_forbidden_address_is_not_called(server: Server, addr
 
 
 async def test_a_resolver_that_changes_its_answer_gets_nowhere(server: Server) -> None:
-    """What is connected to is what was checked: a name is resolved once for a connection, and never from a cache."""
-    resolver = Resolver(["127.0.0.1"], ["10.0.0.1"])
+    """What is connected to is what was checked: a name is resolved once for an attempt, and never from a cache."""
+    resolver = Names(["127.0.0.1"], ["10.0.0.1"])
     async with caller(resolver=resolver) as made:
         url = f"http://names.example:{server.port}/"
         assert (await made.call(attempt(url))).error is None
         assert resolver.asked == 1
-        server.respond(headers={"Connection": "close"})
-        assert (await made.call(attempt(url))).error is None
+        # The connection is still open, and yet not used.
         assert kind(await made.call(attempt(url))) == "forbidden_address"
         assert resolver.asked == 2
-    assert len(server.requests) == 2
+    assert len(server.requests) == 1

@@ -129,6 +129,7 @@ FIELDS_SINCE: frozenset[tuple[type, str]] = frozenset(
         *((ev.Backlog, field) for field in ("count", "resumed_until")),
         *((definition.Definition, f) for f in ("pause_on_failure", "queue_timeout", "heartbeat_timeout", "deadline")),
         (retry.Retry, "retry_on"),
+        *((definition.HttpTarget, field) for field in ("secret_headers", "auth", "sign", "tls")),
         *((schedule.Cron, field) for field in ("gap", "fold", "days", "resolved")),
         *((form, field) for form in get_args(schedule.Schedule) for field in Bounds.__struct_fields__),
     ]
@@ -154,6 +155,31 @@ def test_what_a_schedule_leaves_out_is_written_with_its_days() -> None:
     )
     assert msgspec.json.decode(written, type=schedule.Schedule) == plain
     assert msgspec.json.decode(msgspec.json.encode(plain), type=schedule.Schedule) == plain
+
+
+def test_a_target_that_names_secrets_holds_names_alone() -> None:
+    target = definition.HttpTarget(
+        "https://example.org/",
+        secret_headers={"X-Key": "crm-key"},
+        auth=definition.HttpAuth(bearer="crm-token"),
+        sign="crm-hook",
+        tls=definition.HttpTls(cert="crm.pem"),
+    )
+    written = (
+        b'{"type":"http","url":"https://example.org/","secret_headers":{"X-Key":"crm-key"},'
+        b'"auth":{"bearer":"crm-token"},"sign":"crm-hook","tls":{"cert":"crm.pem"}}'
+    )
+    assert msgspec.json.encode(target) == written
+    assert msgspec.json.decode(written, type=definition.Target) == target
+    assert msgspec.json.encode(definition.HttpTarget("x")) == b'{"type":"http","url":"x"}'
+
+
+def test_a_target_on_a_topic() -> None:
+    target = definition.KafkaTarget("orders", "customer-7", {"ce_type": "order.due"})
+    written = b'{"type":"kafka","topic":"orders","key":"customer-7","headers":{"ce_type":"order.due"}}'
+    assert msgspec.json.encode(target) == written
+    assert msgspec.json.decode(written, type=definition.Target) == target
+    assert msgspec.json.encode(definition.KafkaTarget("a")) == b'{"type":"kafka","topic":"a"}'
 
 
 ADDED_SINCE = frozenset(
