@@ -28,12 +28,10 @@ from taskscheduler.streams.kafka.producers import stop_producer
 _LARGEST = 1024 * 1024
 """Bytes of a message, a little less: brokers take a megabyte unless they are told otherwise."""
 
-_FINAL = (
-    ClusterAuthorizationFailedError,
-    InvalidTopicError,
-    MessageSizeTooLargeError,
-    TopicAuthorizationFailedError,
-)
+_BATCH = 16 * 1024
+"""Bytes of messages that go together. What is larger goes alone."""
+
+_FINAL = (ClusterAuthorizationFailedError, InvalidTopicError, TopicAuthorizationFailedError)
 """What another attempt would not change."""
 
 
@@ -62,6 +60,7 @@ class KafkaCaller:
             **client_options(settings, "taskscheduler-target", group=settings_group),
             "acks": "all",
             "max_request_size": _LARGEST,
+            "max_batch_size": _BATCH,
         }
         self._clock = clock
         self._source = source
@@ -81,12 +80,13 @@ class KafkaCaller:
         assert isinstance(target, KafkaTarget)
         if (wrong := wrong_with_topic(target.topic, self._prefix, self._topics)) is not None:
             return _failed("forbidden_topic", f"the topic {target.topic} {wrong}", retryable=False)
+        value = value_of(attempt)
         try:
             async with asyncio.timeout(max(1, attempt.deadline - self._clock()) / 1000):
                 producer = await self._connected()
                 found = await producer.send_and_wait(
                     target.topic,
-                    value_of(attempt),
+                    value,
                     key=None if target.key is None else target.key.encode(),
                     headers=headers_of(attempt, target, self._source),
                 )
@@ -94,7 +94,9 @@ class KafkaCaller:
             return _failed("unknown_topic", f"the brokers know no topic {target.topic}, and made none")
         except (KafkaError, OSError, TimeoutError) as error:
             kind = "timed_out" if isinstance(error, TimeoutError) else "kafka_failed"
-            return _failed(kind, f"the message was not acknowledged: {why(error)}", retryable=not _is_final(error))
+            # A small message may have been too large only together with others.
+            final = isinstance(error, _FINAL) or (isinstance(error, MessageSizeTooLargeError) and len(value) > _BATCH)
+            return _failed(kind, f"the message was not acknowledged: {why(error)}", retryable=not final)
         result = {"topic": found.topic, "partition": found.partition, "offset": found.offset}
         return Outcome(result=msgspec.json.encode(result).decode())
 
@@ -109,10 +111,6 @@ class KafkaCaller:
                     raise
                 self._producer = producer
         return self._producer
-
-
-def _is_final(error: BaseException) -> bool:
-    return isinstance(error, _FINAL)
 
 
 def _failed(kind: str, message: str, *, retryable: bool = True) -> Outcome:

@@ -54,7 +54,7 @@ async def topic(kafka: str) -> str:
 
     name = f"orders-{uuid.uuid4().hex[:12]}"
     async with admin_of(settings_for(kafka)) as admin:
-        await admin.create_topics([NewTopic(name, 3, 1, topic_configs={"max.message.bytes": "2000"})])
+        await admin.create_topics([NewTopic(name, 3, 1, topic_configs={"max.message.bytes": "20000"})])
     return name
 
 
@@ -109,7 +109,7 @@ async def test_many_at_once(kafka: str, topic: str) -> None:
 
 @pytest.mark.cluster
 async def test_what_the_brokers_do_not_take_is_not_tried_again(kafka: str, topic: str) -> None:
-    large = json.dumps("x" * 4_000)
+    large = json.dumps("x" * 30_000)
     async with caller(kafka) as made:
         outcome = await made.call(attempt(KafkaTarget(topic), payload=large))
         assert (kind(outcome), outcome.retryable) == ("kafka_failed", False)
