@@ -17,12 +17,24 @@ from taskscheduler.api.operations import OPTION, RESPONSE_HEADERS, Operation, Re
 from taskscheduler.api.problems import KINDS
 from taskscheduler.api.reply import Reply, encode
 from taskscheduler.api.routes.common import Request
-from taskscheduler.api.schemas import actuator, backfill, calendar, ledger, preview, task, views, work, worker
+from taskscheduler.api.schemas import (
+    actuator,
+    backfill,
+    calendar,
+    dead_letter,
+    ledger,
+    preview,
+    task,
+    views,
+    work,
+    worker,
+)
 from taskscheduler.api.schemas.shapes import Schema
 
 TAGS = {
     "tasks": "What is to run, and when.",
-    "runs": "What ran, and what failed for good.",
+    "runs": "What ran.",
+    "dead letters": "What failed for good: to be looked at, run again or taken off the list.",
     "events": "The history of a task, and what happens now.",
     "schedules": "When a schedule would fire.",
     "calendars": "Days that schedules may leave out.",
@@ -38,6 +50,7 @@ COMPONENTS: dict[str, Schema] = {
     **preview.COMPONENTS,
     **calendar.COMPONENTS,
     **views.COMPONENTS,
+    **dead_letter.COMPONENTS,
     **ledger.COMPONENTS,
     **actuator.COMPONENTS,
 }

@@ -28,7 +28,6 @@ from taskscheduler.domain.schedule import AnyOf, Cron, Every, LocalEvery, Manual
 from taskscheduler.domain.state import Counts
 from taskscheduler.domain.values import Instant, Json, Millis
 from taskscheduler.projections.events import DecisionView
-from taskscheduler.projections.queries import DeadLetterView
 from taskscheduler.projections.runs import AttemptView, RunView
 from taskscheduler.projections.task_view import BackfillView, OwedView, TaskView
 from taskscheduler.streams.dispatch.queue import Given
@@ -306,11 +305,6 @@ def _attempt(attempt: AttemptView) -> dict[str, Any]:
         "error": attempt.error,
         "progress": _json(attempt.progress),
     }
-
-
-def dead_letter(view: DeadLetterView) -> dict[str, Any]:
-    """A run that failed for good, with what its task was then."""
-    return {**run(view.run), "task_name": view.letter.task_name, "tags": view.letter.tags}
 
 
 def exec_command(target: ExecTarget) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import NamedTuple, assert_never
 
 from msgspec.structs import replace
 
-from taskscheduler.domain import backfill, chains, errors
+from taskscheduler.domain import backfill, chains, dead_letters, errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.calendar_use import follow
@@ -137,6 +137,9 @@ def _change(draft: Draft, definition: Definition, command: msg.Change, context: 
         _end(draft, actor)
         draft.add(ev.TaskDeleted(at=now, by=actor))
         return
+    if isinstance(command, msg.PurgeDeadLetter):
+        dead_letters.purge(draft, command, actor)
+        return
     _changeable(draft.task)
     match command:
         case msg.Update():
@@ -163,7 +166,7 @@ def _change(draft: Draft, definition: Definition, command: msg.Change, context: 
             _room_for_a_run(draft.task)
             reply.run_id = draft.queue("manual", now)
         case msg.Retry():
-            reply.run_id = _retry(draft)
+            reply.run_id = _retry(draft, command)
         case _:
             assert_never(command)
 
@@ -198,7 +201,10 @@ def _end(draft: Draft, actor: str) -> None:
     drop_owed(draft, draft.now + 1)
 
 
-def _retry(draft: Draft) -> str:
+def _retry(draft: Draft, command: msg.Retry) -> str:
+    if command.run_id is not None:
+        _room_for_a_run(draft.task)
+        return dead_letters.retry(draft, command, command.run_id)
     last = draft.task.last_run
     if last is not None and last.status == "skipped":
         last = draft.task.last_finished or last

@@ -290,6 +290,15 @@ class KeyUsed(_Event, frozen=True, gc=False, tag="key.used.v1"):
     backfill_id: str | None = None
 
 
+class DeadLetterPurged(_Event, frozen=True, gc=False, tag="dead_letter.purged.v1"):
+    """The run, which failed for good at `failed_at`, is no dead letter any more."""
+
+    run_id: str
+    failed_at: Instant
+    error_type: str
+    by: str
+
+
 class RetentionPlanned(_Event, frozen=True, gc=False, tag="retention.planned.v1"):
     """At `expire_at` the stream is looked at for what has been kept long enough."""
 
@@ -417,6 +426,7 @@ Event: TypeAlias = (
     | RunCancelled
     | ReportedLate
     | KeyUsed
+    | DeadLetterPurged
     | RetentionPlanned
     | RunsExpired
     | CalendarDefined

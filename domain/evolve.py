@@ -373,6 +373,7 @@ _APPLY: dict[type, Callable[[Task, Any], Task]] = {
     ev.RunCancelled: _run_cancelled,
     ev.ReportedLate: _reported_late,
     ev.KeyUsed: _key_used,
+    ev.DeadLetterPurged: _not_about_it,
     ev.RetentionPlanned: _retention_planned,
     ev.RunsExpired: _runs_expired,
     ev.CalendarFollowed: _followed,

@@ -8,7 +8,7 @@ import msgspec
 
 from taskscheduler.domain.calendar_definition import CalendarDefinition, ResolvedDays
 from taskscheduler.domain.definition import Definition, DefinitionPatch, Lane
-from taskscheduler.domain.events import BackfillOverlap, Error, Missed
+from taskscheduler.domain.events import BackfillOverlap, Error, Missed, Upstream
 from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.steps import Told
 from taskscheduler.domain.values import DAY, MINUTE, Instant, Json, Millis
@@ -97,7 +97,22 @@ class Trigger(msgspec.Struct, frozen=True, gc=False):
 
 
 class Retry(msgspec.Struct, frozen=True, gc=False):
-    """Run the last run, which failed, again."""
+    """Run a run again that failed: the last one, or this one, which the read models know as a dead letter.
+
+    Then they know too what that run followed in a chain, and its retry begins with the same.
+    """
+
+    run_id: str | None = None
+    caused_by: str | None = None
+    upstream: dict[str, Upstream] = {}
+
+
+class PurgeDeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """Take a dead letter off the list; `failed_at` and `error_type` are those of its row."""
+
+    run_id: str
+    failed_at: Instant
+    error_type: str
 
 
 class Wake(msgspec.Struct, frozen=True, gc=False):
@@ -204,7 +219,19 @@ class Leave(msgspec.Struct, frozen=True, gc=False):
     instance: str
 
 
-Change: TypeAlias = Update | Cancel | Delete | Pause | Resume | Backfill | CancelBackfill | PurgeOwed | Trigger | Retry
+Change: TypeAlias = (
+    Update
+    | Cancel
+    | Delete
+    | Pause
+    | Resume
+    | Backfill
+    | CancelBackfill
+    | PurgeOwed
+    | Trigger
+    | Retry
+    | PurgeDeadLetter
+)
 """What is asked of a task that is there."""
 
 TaskCommand: TypeAlias = (

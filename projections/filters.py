@@ -52,13 +52,17 @@ class RunFilter(msgspec.Struct, frozen=True, gc=False):
 
 
 class DeadLetterFilter(msgspec.Struct, frozen=True, gc=False):
-    """Runs that failed for good at since <= t < until; tags are those of the task when the run failed."""
+    """Runs that failed for good at since <= t < until; tags are those of the task when the run failed.
+
+    `retried` asks whether a run was made of it since.
+    """
 
     task_id: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
     error_type: str | None = None
     since: Instant | None = None
     until: Instant | None = None
+    retried: bool | None = None
 
 
 ANY_TASK = TaskFilter()

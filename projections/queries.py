@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from taskscheduler.domain.calendar_days import calendars_of
-from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.ids import run_id_floor
 from taskscheduler.projections import calendars, cursors
-from taskscheduler.projections.calendar import month_of
 from taskscheduler.projections.calendars import CALENDARS, CalendarView
 from taskscheduler.projections.counters import BY_STATUS, COUNTERS, TOTALS, day_scope
-from taskscheduler.projections.dead_letters import ALL_MONTHS, DEAD_LETTERS, DEAD_LETTERS_OF_TASK, MONTHS, DeadLetter
 from taskscheduler.projections.events import EVENTS, DecisionView
 from taskscheduler.projections.filters import (
-    ANY_DEAD_LETTER,
     ANY_RUN,
     ANY_TASK,
     DEFAULT_LIMIT,
-    MAX_LIMIT,
-    DeadLetterFilter,
     Page,
     RunFilter,
     TaskFilter,
 )
 from taskscheduler.projections.graphs import Graphs
 from taskscheduler.projections.ledgers import Ledgers
-from taskscheduler.projections.ports import FarReader, ViewReader
+from taskscheduler.projections.letters import Letters
+from taskscheduler.projections.pages import CHUNK, EVERYTHING, Pages, check_limit
+from taskscheduler.projections.ports import ViewReader
 from taskscheduler.projections.runs import RUNS, RunView
-from taskscheduler.projections.tables import Key, R, Table, Value
+from taskscheduler.projections.tables import Key, Table, Value
 from taskscheduler.projections.task_list import (
     ALL,
     BY_CREATED,
@@ -50,31 +45,13 @@ from taskscheduler.projections.workers import WORKERS, WorkerView
 
 T = TypeVar("T")
 
-EXAMINED = 20_000
-"""Rows that one call looks at before it answers with what it has."""
 
-EXAMINED_FAR = 4_000
-"""The same where each of them comes over a network."""
-
-_CHUNK = 256
-_TOGETHER = 32
-_EVERYTHING = 1 << 30
-
-
-class DeadLetterView(msgspec.Struct, frozen=True, gc=False):
-    """A run that failed for good, and what its task was called and tagged with then."""
-
-    letter: DeadLetter
-    run: RunView
-
-
-class Queries:
+class Queries(Pages):
     """Answers from a store. A `limit` outside 1 to 200 and a cursor of another query raise Invalid."""
 
     def __init__(self, store: ViewReader, *, examined: int | None = None) -> None:
-        self._store = store
-        self._far = store if isinstance(store, FarReader) else None
-        self._examined = examined or (EXAMINED if self._far is None else EXAMINED_FAR)
+        super().__init__(store, examined=examined)
+        self.letters = Letters(store, examined=examined)
         self.ledgers = Ledgers(store)
         self.whys = Whys(store)
         self.graphs = Graphs(store)
@@ -87,7 +64,7 @@ class Queries:
         self, filter: TaskFilter = ANY_TASK, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
     ) -> Page[TaskView]:
         """The tasks for which the filter holds, in its order."""
-        _check(limit)
+        check_limit(limit)
         query = "tasks " + _text(filter)
         tables: dict[str, Table[Any]] = {"created_at": BY_CREATED, "next_fire_at": BY_NEXT_FIRE, "name": BY_NAME}
         table = tables[filter.sort.removeprefix("-")]
@@ -124,14 +101,14 @@ class Queries:
             if not filter.tags:
                 return by_status
             counts = await self.status_counts()
-            if counts.get(filter.status, 0) <= _CHUNK:
+            if counts.get(filter.status, 0) <= CHUNK:
                 return by_status
         if not filter.tags:
             return ALL
         by_tag = [tag_list(*tag) for tag in filter.tags]
         if len(by_tag) == 1:
             return by_tag[0]
-        lengths = [len(await self._store.scan(BY_CREATED, (name,), limit=_CHUNK)) for name in by_tag]
+        lengths = [len(await self._store.scan(BY_CREATED, (name,), limit=CHUNK)) for name in by_tag]
         return by_tag[lengths.index(min(lengths))]
 
     async def calendar(self, id: str) -> CalendarView | None:
@@ -199,46 +176,6 @@ class Queries:
 
         return await self._page(f"events {task_id}", EVENTS, [(task_id,)], pick, limit=limit, cursor=cursor)
 
-    async def dead_letters(
-        self, filter: DeadLetterFilter = ANY_DEAD_LETTER, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None
-    ) -> Page[DeadLetterView]:
-        """Runs that failed for good, the one that failed last first; those of one task by when they were scheduled."""
-        since, until = filter.since, filter.until
-
-        def asked(row: DeadLetter) -> bool:
-            return (
-                (filter.error_type is None or row.error_type == filter.error_type)
-                and (since is None or row.finished_at >= since)
-                and (until is None or row.finished_at < until)
-                and _tagged(row.tags, filter.tags)
-            )
-
-        async def pick(rows: Sequence[DeadLetter]) -> list[DeadLetterView | None]:
-            keys: list[Key] = [(row.task_id, row.run_id) for row in rows if asked(row)]
-            runs = iter(await self._many(RUNS, keys))
-            found = [next(runs) if asked(row) else None for row in rows]
-            return [None if run is None else DeadLetterView(row, run) for row, run in zip(rows, found, strict=True)]
-
-        query = "dead letters " + _text(filter)
-        if filter.task_id is not None:
-            return await self._page(query, DEAD_LETTERS_OF_TASK, [(filter.task_id,)], pick, limit=limit, cursor=cursor)
-        months = [row.month for row in await self._store.scan(MONTHS, (ALL_MONTHS,), limit=_EVERYTHING)]
-        partitions: list[Key] = [
-            (month,)
-            for month in months
-            if (since is None or month >= month_of(since)) and (until is None or month <= month_of(until))
-        ]
-        return await self._page(
-            query,
-            DEAD_LETTERS,
-            partitions,
-            pick,
-            start=None if until is None else (until - 1,),
-            end=None if since is None else (since - 1,),
-            limit=limit,
-            cursor=cursor,
-        )
-
     async def status_counts(self) -> dict[str, int]:
         """How many tasks there are in each status that any ever had; deleted ones are not counted."""
         return await self._counts(BY_STATUS)
@@ -253,72 +190,9 @@ class Queries:
 
     async def _counts(self, scope: str) -> dict[str, int]:
         counts: dict[str, int] = {}
-        for row in await self._store.scan(COUNTERS, (scope,), limit=_EVERYTHING):
+        for row in await self._store.scan(COUNTERS, (scope,), limit=EVERYTHING):
             counts[row.name] = counts.get(row.name, 0) + row.value
         return counts
-
-    async def _many(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]:
-        if self._far is not None:
-            return await self._far.get_many(table, keys)
-        width = len(table.partition)
-        return [await self._store.get(table, key[:width], key[width:]) for key in keys]
-
-    async def _page(
-        self,
-        query: str,
-        table: Table[R],
-        partitions: Sequence[Key],
-        pick: Callable[[Sequence[R]], Awaitable[Sequence[T | None]]],
-        *,
-        start: Key | None = None,
-        end: Key | None = None,
-        reverse: bool = False,
-        limit: int,
-        cursor: str | None,
-    ) -> Page[T]:
-        _check(limit)
-        width = len(table.partition)
-        after: Key | None = None
-        if cursor is not None:
-            place = cursors.decode(query, cursor, table)
-            after = place[width:]
-            known = list(partitions)
-            partitions = known[known.index(place[:width]) :] if place[:width] in known else []
-        items: list[T] = []
-        last: Key = ()
-        examined = 0
-        for partition in partitions:
-            size = limit + 1
-            while True:
-                rows = await self._store.scan(
-                    table, partition, start=start, end=end, after=after, reverse=reverse, limit=size
-                )
-                taken = 0
-                while taken < len(rows):
-                    some = rows[taken : taken + max(_TOGETHER, limit + 1 - len(items))]
-                    taken += len(some)
-                    for row, item in zip(some, await pick(some), strict=True):
-                        if item is None:
-                            continue
-                        if len(items) == limit:
-                            return Page(items, cursors.encode(query, last))
-                        items.append(item)
-                        last = table.key(row)
-                if len(rows) < size:
-                    break
-                examined += size
-                place = table.key(rows[-1])
-                if examined >= self._examined:
-                    return Page(items, cursors.encode(query, place))
-                after, size = place[width:], _CHUNK
-                await asyncio.sleep(0)  # a long look must not hold up what is due
-            after = None
-        return Page(items)
-
-
-def _check(limit: int) -> None:
-    if not 1 <= limit <= MAX_LIMIT:
-        raise Invalid("/limit", f"must be from 1 to {MAX_LIMIT}")
 
 
 def _sorted(

@@ -14,7 +14,8 @@ from taskscheduler.domain.evolve_chains import ignored_run
 from taskscheduler.domain.ids import run_id_floor
 from taskscheduler.domain.state import Attempt, Run, RunStatus, Task
 from taskscheduler.domain.values import Instant, Json, Millis
-from taskscheduler.projections.changes import Change, DeleteRange, Later
+from taskscheduler.projections.changes import Change, DeleteRange, Later, Put
+from taskscheduler.projections.late_reports import LATE_REPORTS, late_report
 from taskscheduler.projections.tables import Column, Table
 
 
@@ -130,7 +131,7 @@ def _view(task_id: str, run: Run, result: Json | None, attempts: tuple[AttemptVi
 def project(accepted: Accepted) -> Sequence[Change]:
     """A row for each run that the decision made or moved on, and for each range of skipped fire times.
 
-    Late reports are evidence and leases that are only renewed are no news: neither changes a row.
+    A late report has a row of its own and changes none of a run; leases that are only renewed are no news.
     """
     after = accepted.after
     task_id, last = after.id, after.last_finished
@@ -153,10 +154,14 @@ def project(accepted: Accepted) -> Sequence[Change]:
         elif isinstance(event, ev.UpstreamHeard) and event.row is not None:
             run = ignored_run(event)
             changes.append(Later(RUNS, (task_id, run.id), run_view, (task_id, run)))
+        elif isinstance(event, ev.ReportedLate):
+            changes.append(Put(LATE_REPORTS, late_report(task_id, event)))
         elif isinstance(event, ev.RunsExpired):
-            changes.append(DeleteRange(RUNS, (task_id,), (run_id_floor(event.before),)))
+            floor = run_id_floor(event.before)
+            changes.append(DeleteRange(RUNS, (task_id,), (floor,)))
+            changes.append(DeleteRange(LATE_REPORTS, (task_id,), None, (floor,)))
         elif isinstance(event, ev.TaskPurged):
-            changes.append(DeleteRange(RUNS, (task_id,)))
+            changes += [DeleteRange(RUNS, (task_id,)), DeleteRange(LATE_REPORTS, (task_id,))]
     return changes
 
 

@@ -48,6 +48,7 @@ def build() -> App:
     task = App(name="task", help="Create, look at and change tasks.")
     schedule = App(name="schedule", help="Look at schedules.")
     calendar = App(name="calendar", help="Days that schedules may leave out.")
+    dlq = App(name="dlq", help="Runs that failed for good: look at them, run them again, purge them.")
     config = App(name="config", help="Look at the settings of the server.")
     cluster = App(name="cluster", help="Run a whole cluster on this machine.")
     flink = App(name="flink", help="The job that keeps the timers of a cluster.")
@@ -55,7 +56,7 @@ def build() -> App:
     ledger = App(name="ledger", help="What became of every fire time.")
     worker = App(name="worker", help="Run workers that pull from a queue, and see those that run.")
     import_ = App(name="import", help="Make tasks of what other schedulers have: crontabs, CronJobs, beat schedules.")
-    nouns = (worker, task, schedule, calendar, ledger, import_, cluster, flink, replay, config)
+    nouns = (worker, task, schedule, calendar, dlq, ledger, import_, cluster, flink, replay, config)
     for noun in nouns:
         app.command(noun)
     groups = {"": app, **{noun.name[0]: noun for noun in nouns}}
@@ -93,6 +94,11 @@ _COMMANDS = (
     ("task", "ledger", "ledger:task_ledger", "Count what became of a task's fire times."),
     ("task", "why", "ledger:why", "Say why a task did or did not run at an instant."),
     ("schedule", "preview", "schedules:preview", "Show when a schedule would fire."),
+    ("dlq", "list", "dlq:list_letters", "List runs that failed for good, newest first."),
+    ("dlq", "groups", "dlq:groups", "Count them by the type of their error."),
+    ("dlq", "get", "dlq:get", "Show the whole story of one."),
+    ("dlq", "retry", "dlq:retry", "Run one again, or many by a filter."),
+    ("dlq", "purge", "dlq:purge", "Take one off the list, or many by a filter."),
     ("ledger", "check", "ledger:check", "Hold every fire time of all tasks against what became of it."),
     ("calendar", "put", "calendars:put", "Make a calendar, or let it be another one."),
     ("calendar", "get", "calendars:get", "Show a calendar, its days, and what uses it."),

@@ -15,7 +15,9 @@ from taskscheduler.client.errors import (
 )
 from taskscheduler.client.exec_worker import ExecWorker
 from taskscheduler.client.job import Cancelled, Fail, Job
+from taskscheduler.client.letters import DeadLetterGroup, DeadLettersDone, DeadLetterStory, LateReport
 from taskscheduler.client.models import (
+    Again,
     Attempt,
     AttemptError,
     Backfill,
@@ -56,6 +58,7 @@ from taskscheduler.client.sync_client import Client
 from taskscheduler.client.worker import Worker
 
 __all__ = [
+    "Again",
     "ApiError",
     "AsyncClient",
     "Attempt",
@@ -73,6 +76,9 @@ __all__ = [
     "Counts",
     "Created",
     "DeadLetter",
+    "DeadLetterGroup",
+    "DeadLetterStory",
+    "DeadLettersDone",
     "Difference",
     "Event",
     "ExecWorker",
@@ -86,6 +92,7 @@ __all__ = [
     "Health",
     "Invalid",
     "Job",
+    "LateReport",
     "Ledger",
     "Limits",
     "Link",

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from taskscheduler.client import batch, requests
+from taskscheduler.client.async_letters import AsyncLetters
 from taskscheduler.client.backoff import Reply, Tries
 from taskscheduler.client.exchange import Exchange
 from taskscheduler.client.models import (
@@ -15,7 +16,6 @@ from taskscheduler.client.models import (
     CalendarSpec,
     CalendarSummary,
     Created,
-    DeadLetter,
     Event,
     Graph,
     Health,
@@ -37,7 +37,7 @@ from taskscheduler.client.transport import ERRORS, Http, read
 Result = TypeVar("Result")
 
 
-class AsyncClient:
+class AsyncClient(AsyncLetters):
     """Talks to a server; `timeout` is how many seconds one call may take, all tries included.
 
     Every write carries an Idempotency-Key, so it is sent again after a lost connection or a 503 and still happens once.
@@ -221,20 +221,6 @@ class AsyncClient:
     async def why(self, task_id: str, at: datetime) -> Why:
         """Say why the task did or did not run at an instant."""
         return await self._call(requests.why(task_id, at))
-
-    async def dead_letters(
-        self,
-        *,
-        task_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        error_type: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-    ) -> Page[DeadLetter]:
-        """Give one page of runs that failed for good, newest first."""
-        return await self._call(requests.dead_letters(task_id, tags, error_type, since, until, limit, cursor))
 
     async def preview(
         self,

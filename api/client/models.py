@@ -248,11 +248,21 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     data: Any = None
 
 
+class Again(msgspec.Struct, frozen=True, kw_only=True):
+    """The last run that was made of a dead letter since; `status` is there where its whole story is."""
+
+    run_id: str
+    at: datetime | None = None
+    by: str | None = None
+    status: str | None = None
+
+
 class DeadLetter(Run, frozen=True, kw_only=True):
     """A run that failed for good, with the name and tags that its task had then."""
 
     task_name: str | None = None
     tags: dict[str, str] = {}
+    retried: Again | None = None
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,6 @@ from taskscheduler.client.models import (
     Calendar,
     CalendarSpec,
     CalendarSummary,
-    DeadLetter,
     Event,
     Graph,
     Health,
@@ -85,7 +84,7 @@ def reader(kind: type[Result]) -> Callable[[Reply], Result]:
     return read
 
 
-def _read_nothing(reply: Reply) -> None:
+def read_nothing(reply: Reply) -> None:
     if not 200 <= reply.status < 300:
         raise from_reply(reply.status, reply.body, reply.retry_after())
 
@@ -106,7 +105,6 @@ _read_events = reader(Page[Event])
 _read_ledger = reader(Ledger)
 _read_why = reader(Why)
 _read_graph = reader(Graph)
-_read_dead_letters = reader(Page[DeadLetter])
 _read_preview = reader(Preview)
 _read_worker = reader(SeenWorker)
 _read_workers = reader(Page[SeenWorker])
@@ -153,7 +151,7 @@ def get_task(task_id: str) -> Call[Task]:
     return Call(method="GET", path=f"/api/tasks/{segment(task_id)}", read=_read_task, task=task_id)
 
 
-def _tags(tags: Mapping[str, str] | None) -> list[str]:
+def tag_pairs(tags: Mapping[str, str] | None) -> list[str]:
     return [f"{key}:{value}" for key, value in (tags or {}).items()]
 
 
@@ -170,7 +168,7 @@ def list_tasks(
     parameters = {
         "status": status,
         "name": name,
-        "tag": _tags(tags),
+        "tag": tag_pairs(tags),
         "calendar": calendar,
         "due_before": due_before,
         "sort": sort,
@@ -216,7 +214,7 @@ def start_task(task_id: str, verb: str, key: str | None = None) -> Call[StartedT
 def delete_task(task_id: str, key: str | None = None) -> Call[None]:
     headers = {"Idempotency-Key": key or uuid4().hex}
     path = f"/api/tasks/{segment(task_id)}"
-    return Call(method="DELETE", path=path, read=_read_nothing, headers=headers, task=task_id)
+    return Call(method="DELETE", path=path, read=read_nothing, headers=headers, task=task_id)
 
 
 def list_runs(task_id: str, parameters: Mapping[str, Any]) -> Call[Page[Run]]:
@@ -249,27 +247,6 @@ def why(task_id: str, at: datetime) -> Call[Why]:
     return Call(method="GET", path=path, read=_read_why, task=task_id)
 
 
-def dead_letters(
-    task_id: str | None,
-    tags: Mapping[str, str] | None,
-    error_type: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    limit: int | None,
-    cursor: str | None,
-) -> Call[Page[DeadLetter]]:
-    parameters = {
-        "task_id": task_id,
-        "tag": _tags(tags),
-        "error_type": error_type,
-        "from": since,
-        "to": until,
-        "limit": limit,
-        "cursor": cursor,
-    }
-    return Call(method="GET", path=query("/api/dead-letters", parameters), read=_read_dead_letters)
-
-
 def preview(
     schedule: Mapping[str, Any], count: int, after: datetime | None, until: datetime | None, task_id: str | None
 ) -> Call[Preview]:
@@ -298,7 +275,7 @@ def list_calendars(limit: int | None, cursor: str | None) -> Call[Page[CalendarS
 
 def delete_calendar(name: str, if_match: int | str | None = None, key: str | None = None) -> Call[None]:
     headers = {"Idempotency-Key": key or uuid4().hex, **_matching(if_match)}
-    return Call(method="DELETE", path=f"/api/calendars/{segment(name)}", read=_read_nothing, headers=headers)
+    return Call(method="DELETE", path=f"/api/calendars/{segment(name)}", read=read_nothing, headers=headers)
 
 
 def list_workers(
@@ -325,4 +302,4 @@ def live_events(task_id: str | None, event_type: str | list[str] | None, last_id
     if last_id is not None:
         headers["Last-Event-ID"] = last_id
     path = query("/api/events", {"task_id": task_id, "type": event_type})
-    return Call(method="GET", path=path, read=_read_nothing, headers=headers)
+    return Call(method="GET", path=path, read=read_nothing, headers=headers)

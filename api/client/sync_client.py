@@ -15,7 +15,6 @@ from taskscheduler.client.models import (
     CalendarSpec,
     CalendarSummary,
     Created,
-    DeadLetter,
     Event,
     Graph,
     Health,
@@ -32,12 +31,13 @@ from taskscheduler.client.models import (
 )
 from taskscheduler.client.requests import Call
 from taskscheduler.client.sse import EventStream
+from taskscheduler.client.sync_letters import SyncLetters
 from taskscheduler.client.sync_transport import ERRORS, SyncHttp, chunks, read
 
 Result = TypeVar("Result")
 
 
-class Client:
+class Client(SyncLetters):
     """Talks to a server; `timeout` is how many seconds one call may take, all tries included.
 
     Every write carries an Idempotency-Key, so it is sent again after a lost connection or a 503 and still happens once.
@@ -220,20 +220,6 @@ class Client:
     def why(self, task_id: str, at: datetime) -> Why:
         """Say why the task did or did not run at an instant."""
         return self._call(requests.why(task_id, at))
-
-    def dead_letters(
-        self,
-        *,
-        task_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        error_type: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int | None = None,
-        cursor: str | None = None,
-    ) -> Page[DeadLetter]:
-        """Give one page of runs that failed for good, newest first."""
-        return self._call(requests.dead_letters(task_id, tags, error_type, since, until, limit, cursor))
 
     def preview(
         self,

@@ -19,8 +19,8 @@ from taskscheduler.api.headers import KEY_HINT, id_of_key, idempotency_key, is_k
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem, problem_of
 from taskscheduler.api.reply import Reply, encode, json_reply
-from taskscheduler.api.routes.common import Request, consistency
-from taskscheduler.api.routes.tasks import is_known, made
+from taskscheduler.api.routes.common import Request, consistency, is_known
+from taskscheduler.api.routes.tasks import made
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.schemas.target import Rules

@@ -12,6 +12,7 @@ from taskscheduler.api.problems import Problem
 from taskscheduler.api.reply import Headers
 from taskscheduler.domain.errors import TaskNotFound
 from taskscheduler.domain.ids import is_id
+from taskscheduler.domain.messages import Key
 from taskscheduler.projections.task_view import TaskView
 
 Request: TypeAlias = LitestarRequest[Any, Any, Any]
@@ -45,6 +46,14 @@ def etag(revision: int) -> Headers:
 def consistency(token: str) -> Headers:
     """Up to where a reader must be to see the write."""
     return ((b"consistency-token", token.encode()),)
+
+
+def is_known(node: Node, task_id: str, key: Key | None) -> bool:
+    """Whether a request with this key was carried out before, so that its answer can be given again."""
+    if key is None:
+        return False
+    used = node.handler.state(task_id).keys.get(key.key)
+    return used is not None and used.fingerprint == key.fingerprint
 
 
 def next_link(request: Request, parameters: list[tuple[str, str]], cursor: str | None) -> Headers:

@@ -1,4 +1,4 @@
-"""The runs and the history of a task, and runs that failed for good."""
+"""The runs and the history of a task."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from taskscheduler.api import operations as op
 from taskscheduler.api import render
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem
+from taskscheduler.api.render_dead_letters import late_reports
 from taskscheduler.api.reply import Reply, json_reply
 from taskscheduler.api.routes.common import Request, kept_task, next_link, path_id
 from taskscheduler.api.schemas.query import (
-    DEAD_LETTER_PARAMETERS,
     EVENT_PARAMETERS,
     RUN_PARAMETERS,
     Query,
-    read_dead_letter_filter,
     read_run_filter,
 )
 from taskscheduler.api.schemas.shapes import Schema, ref
@@ -27,7 +26,7 @@ _KEPT = "Those of a deleted task can be read as long as they are kept."
 
 
 def handlers(node: Node) -> list[HTTPRouteHandler]:
-    """The routes of runs, events and dead letters."""
+    """The routes of runs and events."""
 
     async def kept(request: Request) -> str:
         return (await kept_task(node, request)).id
@@ -51,7 +50,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
                 "getRun",
                 "runs",
                 "Read a run",
-                {200: op.Response("The run.", ref("Run"))},
+                {200: op.Response("The run.", ref("RunDetails"))},
                 description=_KEPT,
                 parameters=(op.TASK_ID, op.path_parameter("run_id", "The id of the run."), op.TOKEN),
                 problems=("not-found", "unavailable"),
@@ -63,7 +62,8 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         view = await node.queries.run(task_id, run_id)
         if view is None:
             raise Problem("not-found", f"the task has no run {run_id!r}, or it is no longer kept")
-        return json_reply(200, render.run(view))
+        late = await node.queries.letters.late(task_id, run_id)
+        return json_reply(200, {**render.run(view), "late_reports": late_reports(late)})
 
     @get(
         "/api/tasks/{task_id:str}/events",
@@ -85,26 +85,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         items = [event for decision in page.items for event in render.events(decision)]
         return _page(request, query, items, page.next_cursor)
 
-    @get(
-        "/api/dead-letters",
-        opt=_listing(
-            "listDeadLetters",
-            "runs",
-            "List runs that failed for good, newest first",
-            "DeadLetterPage",
-            DEAD_LETTER_PARAMETERS,
-            False,
-            "`from` and `to` are about when they failed. ",
-        ),
-    )
-    async def list_dead_letters(request: Request) -> Reply:
-        query = Query(request.scope["query_string"])
-        filter = read_dead_letter_filter(query)
-        limit, cursor = query.page()
-        page = await node.queries.dead_letters(filter, limit=limit, cursor=cursor)
-        return _page(request, query, [render.dead_letter(view) for view in page.items], page.next_cursor)
-
-    return [list_runs, get_run, list_events, list_dead_letters]
+    return [list_runs, get_run, list_events]
 
 
 def _listing(

@@ -19,7 +19,7 @@ from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem
 from taskscheduler.api.reply import Headers, Reply, json_reply
 from taskscheduler.api.routes.changing import ON_TASK, TASK_HEADERS, change, changed, no_fields, one_of, operation
-from taskscheduler.api.routes.common import REPLAYED, Request, consistency, etag, next_link, path_id
+from taskscheduler.api.routes.common import REPLAYED, Request, consistency, etag, is_known, next_link, path_id
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.query import TASK_PARAMETERS, Query, read_task_filter
 from taskscheduler.api.schemas.shapes import ref
@@ -28,7 +28,7 @@ from taskscheduler.api.schemas.task import needs_base, read_new_task, read_note,
 from taskscheduler.api.tracing import trace_parent
 from taskscheduler.commands.handler import Done
 from taskscheduler.domain.errors import RevisionMismatch, TaskGone, TaskNotFound
-from taskscheduler.domain.messages import Cancel, Create, Delete, Key, Pause, Retry, Trigger
+from taskscheduler.domain.messages import Cancel, Create, Delete, Pause, Retry, Trigger
 from taskscheduler.domain.state import as_made
 from taskscheduler.projections.task_view import view_of
 
@@ -42,14 +42,6 @@ def made(done: Done) -> tuple[dict[str, Any], Headers]:
     state = as_made(done.decided.task) if replayed else done.decided.task
     headers: Headers = ((b"location", f"/api/tasks/{state.id}".encode()), *etag(state.revision))
     return render.task(view_of(state)), headers + (REPLAYED if replayed else ())
-
-
-def is_known(node: Node, task_id: str, key: Key | None) -> bool:
-    """Whether a request with this key was carried out before, so that its answer can be given again."""
-    if key is None:
-        return False
-    used = node.handler.state(task_id).keys.get(key.key)
-    return used is not None and used.fingerprint == key.fingerprint
 
 
 def handlers(node: Node, rules: Rules) -> list[HTTPRouteHandler]:

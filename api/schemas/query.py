@@ -15,7 +15,6 @@ from taskscheduler.domain.values import Instant
 from taskscheduler.projections.filters import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
-    DeadLetterFilter,
     RunFilter,
     Sort,
     TaskFilter,
@@ -119,17 +118,6 @@ def read_run_filter(query: Query) -> RunFilter:
     )
 
 
-def read_dead_letter_filter(query: Query) -> DeadLetterFilter:
-    """Which dead letters to list."""
-    return DeadLetterFilter(
-        task_id=query.id("task_id"),
-        tags=query.tags(),
-        error_type=query.text("error_type", 1, 100),
-        since=query.instant("from"),
-        until=query.instant("to"),
-    )
-
-
 def parameter(name: str, schema: Schema, description: str = "", **more: Any) -> Schema:
     """A parameter of a query as OpenAPI describes it."""
     described = {"description": description} if description else {}
@@ -169,6 +157,7 @@ DEAD_LETTER_PARAMETERS = [
     parameter("task_id", ID),
     _TAG,
     parameter("error_type", text(1, 100)),
+    parameter("retried", words("true", "false"), "Whether a run was made of it since."),
     *_RANGE,
     *PAGE_PARAMETERS,
 ]

@@ -46,7 +46,7 @@ _ATTEMPT = response(
     description="One try of a run; `outcome` is null while it runs.",
 )
 _UPSTREAM: Schema = {"type": "object", "additionalProperties": ref("Upstream")}
-_RUN: dict[str, Schema] = {
+RUN: dict[str, Schema] = {
     "id": ID,
     "task_id": ID,
     "nominal_at": {**nullable(INSTANT), "description": "When it should fire by the schedule."},
@@ -73,7 +73,7 @@ _RUN: dict[str, Schema] = {
         "description": "Why it failed, or why it is tried again.",
     },
 }
-_RESULT: dict[str, Schema] = {"result": {**ANY, "description": "What the target returned, at most 64 KiB."}}
+RESULT: dict[str, Schema] = {"result": {**ANY, "description": "What the target returned, at most 64 KiB."}}
 _DST = response({}, {"gap": words(*GAPS), "fold": words(*FOLDS)})
 _DAY: Schema = {"type": "string", "format": "date"}
 _EXCEPT = array(
@@ -196,7 +196,8 @@ _EVENT: dict[str, Schema] = {
 }
 
 
-def _page(item: str) -> Schema:
+def page_of(item: str) -> Schema:
+    """A page of a list."""
     return response({"items": array(ref(item)), "next_cursor": nullable(TEXT)})
 
 
@@ -251,9 +252,13 @@ COMPONENTS: dict[str, Schema] = {
         },
         description="The tasks that run before and after one.",
     ),
-    "RunSummary": response(_RUN, description="A run without its result."),
-    "Run": response({**_RUN, **_RESULT}, description="One firing of a task, or fire times that were skipped."),
-    "RunPage": _page("Run"),
+    "RunSummary": response(RUN, description="A run without its result."),
+    "Run": response({**RUN, **RESULT}, description="One firing of a task, or fire times that were skipped."),
+    "RunDetails": response(
+        {**RUN, **RESULT, "late_reports": array(ref("LateReport"))},
+        description="A run, and what was reported about it too late.",
+    ),
+    "RunPage": page_of("Run"),
     "Schedule": _SCHEDULE,
     "Target": _TARGET,
     "Retry": response(
@@ -303,7 +308,7 @@ COMPONENTS: dict[str, Schema] = {
     "Task": response(_TASK),
     "BackfilledTask": response({**_TASK, "backfill_id": ID}, description="A task and the backfill that has begun."),
     "StartedTask": response({**_TASK, "run_id": ID}, description="A task and the run that was just made."),
-    "TaskPage": _page("Task"),
+    "TaskPage": page_of("Task"),
     "BatchResults": response(
         {
             "results": array(
@@ -318,15 +323,10 @@ COMPONENTS: dict[str, Schema] = {
         description="One result for each task, in order.",
     ),
     "Event": response(_EVENT, description="One fact in the history of a task."),
-    "EventPage": _page("Event"),
+    "EventPage": page_of("Event"),
     "LiveEvent": response(
         {"task_id": ID, **_EVENT, "gap": {"type": "boolean", "description": "Events before it were missed."}}
     ),
-    "DeadLetter": response(
-        {**_RUN, **_RESULT, "task_name": TEXT, "tags": _TEXTS},
-        description="A run that failed for good, with the name and tags that its task had then.",
-    ),
-    "DeadLetterPage": _page("DeadLetter"),
     "Preview": response(
         {
             "fire_times": array(response({"at": INSTANT, "local": INSTANT, "note": _CLOCK_NOTE})),

@@ -112,6 +112,7 @@ async def test_runs_and_dead_letters_are_listed(api: httpx.AsyncClient, node: Em
             "finished_at": "2030-01-01T00:00:02.500Z",
             "outcome": "failed",
             "error": {"type": "Refused", "message": "no"},
+            "progress": None,
         }
     ]
     assert (listed[0]["reason"], listed[0]["lateness_ms"]) == ("attempts_exhausted", 0)

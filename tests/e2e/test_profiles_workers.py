@@ -204,3 +204,39 @@ async def test_a_command_is_run_and_followed(scheduler: Scheduler, users: Instan
 
 def _progressed(page: dict[str, Any]) -> bool:
     return any(attempt["progress"] for run in page["items"] for attempt in run["attempts"])
+
+
+async def test_what_takes_too_long_ends_by_itself_and_can_be_looked_into(users: Instances, name: str) -> None:
+    once = {"retry": {"max_attempts": 1}, "payload": {"n": 1}}
+    unclaimed = await users.create(work(f"{name}-1", **once, queue_timeout="500ms"))
+    silent = await users.create(work(f"{name}-2", **once, heartbeat_timeout="1s"))
+    slow = await users.create(work(f"{name}-3", **once, deadline="1500ms"))
+    [quiet] = await claimed(users, f"{name}-2", at=0)
+    [long] = await claimed(users, f"{name}-3", at=0)
+    assert quiet["heartbeat_timeout"] == "PT1S"
+    errors = {}
+    for task in (unclaimed, silent, slow):
+        run = (await users.until(f"/api/tasks/{task['id']}", lambda task: task["status"] == "failed"))["last_run"]
+        errors[run["error"]["type"]] = (run["reason"], run["id"])
+    assert {kind: reason for kind, (reason, _) in errors.items()} == {
+        "QueueTimeout": "queue_timeout",
+        "HeartbeatTimeout": "attempts_exhausted",
+        "DeadlineExceeded": "deadline",
+    }
+    for claim in (quiet, long):
+        late = await users.send("POST", f"/api/claims/{claim['token']}/complete", {"result": 7}, at=-1)
+        assert late.status_code == 409
+    letters = f"/api/dead-letters/{silent['id']}/{errors['HeartbeatTimeout'][1]}"
+    story = await users.read(letters)
+    assert [report["result"] for report in story["late_reports"]] == [7]
+    assert story["definition"]["payload"] == {"n": 1}
+    [group] = await users.pages(f"/api/dead-letters/groups?task_id={slow['id']}")
+    assert (group["error_type"], group["count"]) == ("DeadlineExceeded", 1)
+    again = await users.write("POST", f"{letters}/retry", at=-1)
+    assert (await users.read(letters))["retried"]["run_id"] == again["run_id"]
+    body = {"filter": {"tags": {"of": f"{name}-3"}}}
+    assert (await users.write("POST", "/api/dead-letters/retry", body))["remaining"] == 1
+    assert (await users.write("POST", "/api/dead-letters/purge", {**body, "execute": True}))["done"] == 1
+    assert await users.pages(f"/api/dead-letters?tag=of:{name}-3") == []
+    assert (await users.send("DELETE", letters)).status_code == 204
+    assert (await users.ask(letters)).status_code == 404

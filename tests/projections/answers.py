@@ -84,8 +84,8 @@ class QueriesConformance:
                 assert await reader.ids(**given, sort=sort) == []
         assert await reader.queries().run("a", run_id) is not None
         assert len((await reader.queries().events("a")).items) == history.task("a").version
-        assert (await reader.queries().dead_letters()).items == []
-        assert (await reader.queries().dead_letters(DeadLetterFilter(task_id="a"))).items == []
+        assert (await reader.queries().letters.page(DeadLetterFilter())).items == []
+        assert (await reader.queries().letters.page(DeadLetterFilter(task_id="a"))).items == []
         assert set((await reader.queries().status_counts()).values()) == {0}
 
     async def test_a_purge_leaves_nothing_but_totals(self, reader: Reader, opened: OpenedViews) -> None:
@@ -256,7 +256,7 @@ class QueriesConformance:
         with pytest.raises(Invalid):
             await queries.runs("a", RunFilter(status="failed"), limit=1, cursor=runs)
         with pytest.raises(Invalid):
-            await queries.dead_letters(limit=1, cursor=runs)
+            await queries.letters.page(DeadLetterFilter(), limit=1, cursor=runs)
         for limit in (0, 201, -1):
             with pytest.raises(Invalid) as refused:
                 await queries.tasks(limit=limit)
@@ -390,7 +390,7 @@ class QueriesConformance:
         async def found(limit: int = 200, **given) -> list[tuple[str, int]]:
             rows, cursor = [], None
             while True:
-                page = await reader.queries().dead_letters(DeadLetterFilter(**given), limit=limit, cursor=cursor)
+                page = await reader.queries().letters.page(DeadLetterFilter(**given), limit=limit, cursor=cursor)
                 for item in page.items:
                     assert (item.run.status, item.run.id) == ("failed", item.letter.run_id)
                     rows.append((item.letter.task_id, item.letter.finished_at))
@@ -412,6 +412,119 @@ class QueriesConformance:
         assert await found(until=middle) == newest[2:]
         assert await found(1, since=newest[-1][1], until=newest[0][1]) == newest[1:]
 
+    async def test_dead_letters_are_grouped_by_their_errors(self, reader: Reader) -> None:
+        history = reader.history
+        failed: dict[str, list[int]] = {}
+        for task_id, team in (("a", "ops"), ("b", "dev")):
+            history.create(task_id, schedule=EVERY_MINUTE, tags={"team": team}, retry=Retry(max_attempts=1))
+        for number in range(6):
+            for task_id, error in (("a", "Boom"), ("b", "Boom" if number % 2 else "Crash")):
+                history.advance(MINUTE)
+                last = history.fail(task_id, error)
+                failed.setdefault(error, []).append(history.now)
+
+        async def groups(examined: int = 20_000, **given) -> dict[str, tuple[int, bool, int, int, int]]:
+            filter = DeadLetterFilter(**given)
+            page = await reader.queries(examined).letters.groups(filter)
+            return {g.error_type: (g.count, g.exact, g.tasks, g.first_seen, g.last_seen) for g in page.items}
+
+        boom, crash = failed["Boom"], failed["Crash"]
+        assert await groups() == {
+            "Boom": (len(boom), True, 2, boom[0], boom[-1]),
+            "Crash": (len(crash), True, 1, crash[0], crash[-1]),
+        }
+        assert await groups(error_type="Crash") == {"Crash": (3, True, 1, crash[0], crash[-1])}
+        of_ops = boom[0], boom[-2]
+        assert await groups(tags=(("team", "ops"),)) == {"Boom": (6, True, 1, *of_ops)}
+        assert await groups(since=boom[1], until=boom[-1]) == {
+            "Boom": (len(boom) - 2, True, 2, boom[1], boom[-2]),
+            "Crash": (2, True, 1, crash[1], crash[2]),
+        }
+        assert set(await groups(task_id="b")) == {"Boom", "Crash"}
+        assert (await groups(task_id="b"))["Boom"][0] == 3
+        assert await groups(error_type="None") == {}
+        page = await reader.queries().letters.groups(DeadLetterFilter(), limit=1)
+        assert ([g.error_type for g in page.items], page.items[0].last.run_id) == (["Boom"], last)
+        page = await reader.queries().letters.groups(DeadLetterFilter(), limit=1, cursor=page.next_cursor)
+        assert [g.error_type for g in page.items] == ["Crash"]
+
+    async def test_more_than_is_counted_is_said_to_be_more(self, reader: Reader) -> None:
+        history = reader.history
+        history.create("a", schedule=EVERY_MINUTE, retry=Retry(max_attempts=1))
+        for _ in range(300):
+            history.do("a", msg.Trigger())
+            history.fail("a")
+            history.advance(1)
+        [group] = (await reader.queries(examined=10).letters.groups(DeadLetterFilter())).items
+        assert (group.count, group.exact, group.first_seen, group.last_seen) == (256, False, START, START + 299)
+        counted = await reader.queries(examined=10).letters.count(DeadLetterFilter())
+        assert (counted.number, counted.exact) == (256, False)
+        assert (await reader.queries().letters.count(DeadLetterFilter())) == (300, True)
+
+    async def test_the_whole_story_of_a_dead_letter(self, reader: Reader) -> None:
+        history = reader.history
+        history.create("a", name="then", schedule=EVERY_MINUTE, retry=Retry(max_attempts=2, jitter=0.0))
+        history.advance(MINUTE)
+        history.wake("a")
+        run_id = history.claim("a")
+        history.advance(31 * SECOND)
+        history.wake("a")
+        history.advance(SECOND)
+        history.fail("a", "Boom")
+        history.do("a", msg.Update(DefinitionPatch(name="now")))
+        assert history.do("a", msg.Complete(run_id, 1, "hash", '"late"')).refused is not None
+        again = history.do("a", msg.Retry(run_id), actor="eve").run_id
+        story = await reader.queries().letters.story("a", run_id)
+        assert story is not None
+        assert story.definition is not None
+        assert (story.definition.name, story.view.letter.error_type) == ("then", "Boom")
+        assert [attempt.outcome for attempt in story.view.run.attempts] == ["lost", "failed"]
+        assert [(late.number, late.outcome, late.result) for late in story.late] == [(1, "succeeded", '"late"')]
+        assert story.view.retried is not None
+        assert (story.view.retried.by_run, story.view.retried.actor) == (again, "eve")
+        assert story.again is not None
+        assert (story.again.id, story.again.status) == (again, "queued")
+        assert await reader.queries().letters.story("a", again or "") is None
+        assert await reader.queries().letters.story("b", run_id) is None
+
+    async def test_dead_letters_that_were_retried_and_others(self, reader: Reader) -> None:
+        history = reader.history
+        history.create("a", schedule=EVERY_MINUTE, retry=Retry(max_attempts=1))
+        runs = []
+        for _ in range(3):
+            history.advance(MINUTE)
+            runs.append(history.fail("a"))
+        history.do("a", msg.Retry(runs[1]))
+
+        async def found(**given) -> list[str]:
+            page = await reader.queries().letters.page(DeadLetterFilter(**given))
+            return [view.run.id for view in page.items]
+
+        assert await found() == runs[::-1]
+        assert await found(retried=True) == [runs[1]]
+        assert await found(retried=False, error_type="Boom") == [runs[2], runs[0]]
+        assert (await reader.queries().letters.count(DeadLetterFilter(retried=False))).number == 2
+        first = await reader.queries().letters.page(DeadLetterFilter(), limit=1, oldest_first=True)
+        assert [view.run.id for view in first.items] == runs[:1]
+        cursor = first.next_cursor
+        assert (await reader.queries().letters.count(DeadLetterFilter(retried=False), cursor=cursor)).number == 1
+        rest = await reader.queries().letters.page(DeadLetterFilter(), cursor=cursor, oldest_first=True)
+        assert [view.run.id for view in rest.items] == runs[1:]
+
+    async def test_a_purged_dead_letter_is_gone_and_its_run_is_not(self, reader: Reader, opened: OpenedViews) -> None:
+        history = reader.history
+        history.create("a", schedule=EVERY_MINUTE, retry=Retry(max_attempts=1))
+        history.advance(MINUTE)
+        run_id = history.fail("a")
+        history.do("a", msg.Retry(run_id))
+        history.do("a", msg.PurgeDeadLetter(run_id, history.now, "Boom"))
+        assert (await reader.queries().letters.page(DeadLetterFilter())).items == []
+        assert (await reader.queries().letters.groups(DeadLetterFilter())).items == []
+        assert await reader.queries().letters.story("a", run_id) is None
+        assert await reader.queries().run("a", run_id) is not None
+        left = {row[0] for row in await opened.contents() if row[0].startswith("dead_letter")}
+        assert left == {"dead_letter_months", "dead_letter_errors"}
+
     async def test_expired_runs_go_with_their_dead_letters(self, reader: Reader, opened: OpenedViews) -> None:
         history = reader.history
         history.create("a", schedule=EVERY_MINUTE, retry=Retry(max_attempts=1))
@@ -424,7 +537,7 @@ class QueriesConformance:
             assert any(isinstance(event, RunsExpired) for event in history.entries[-1].record.events)
         history.do("a", msg.Resume())
         assert await reader.queries().run("a", old) is None
-        assert (await reader.queries().dead_letters()).items == []
+        assert (await reader.queries().letters.page(DeadLetterFilter())).items == []
         assert [row for row in await opened.contents() if row[0].startswith("dead_letters")] == []
         assert (await reader.queries().totals())["failed:gave_up"] == 1
         view = await reader.queries().task("a")

@@ -43,6 +43,7 @@ _definitions = st.builds(
     target=st.just(NoopTarget()),
     tags=_tags,
     retry=st.integers(1, 3).map(lambda n: Retry(max_attempts=n, jitter=0.0)),
+    queue_timeout=st.sampled_from([None, None, 5 * MINUTE]),
     catch_up=st.builds(CatchUp, policy=st.sampled_from(["all", "latest", "none"]), limit=st.integers(1, 5)),
 )
 _patches = st.one_of(
@@ -119,6 +120,33 @@ def _work(task_id: str, which: int, how: str) -> Step:
     return step
 
 
+def _dead_letter(task_id: str, purged: bool) -> Step:
+    """Run the dead letter that the task has last again, or take it off the list."""
+
+    def step(history: History) -> None:
+        last = history.task(task_id).last_finished
+        if last is None or last.status != "failed" or last.finished_at is None:
+            return
+        error = last.error or last.attempts[-1].error
+        assert error is not None
+        purge = msg.PurgeDeadLetter(last.id, last.finished_at, error.type)
+        with contextlib.suppress(DomainError):
+            history.do(task_id, purge if purged else msg.Retry(last.id))
+
+    return step
+
+
+def _report_late(task_id: str) -> Step:
+    """What the holder of the attempt that a timer ended last may still say."""
+
+    def step(history: History) -> None:
+        for ended in history.task(task_id).unheard[-1:]:
+            with contextlib.suppress(DomainError):
+                history.do(task_id, msg.Complete(ended.run_id, ended.number, ended.token_hash, '"late"'))
+
+    return step
+
+
 def _calendar(name: str, days: tuple[str, ...] | None) -> Step:
     def step(history: History) -> None:
         with contextlib.suppress(DomainError):
@@ -144,6 +172,8 @@ _step: st.SearchStrategy[Step] = st.one_of(
     _works,
     _works,
     _calendars,
+    st.builds(_dead_letter, _task_ids, st.booleans()),
+    _task_ids.map(_report_late),
     _times.map(_advance),
     _times.map(_advance),
 )

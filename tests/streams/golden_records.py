@@ -149,6 +149,9 @@ SAMPLES: dict[str, tuple[ev.Event, ...]] = {
         ev.KeyUsed(at=AT, key="k", fingerprint="f", verb="trigger", run_id="r1"),
         ev.KeyUsed(at=AT, key="k", fingerprint="f", verb="pause"),
     ),
+    "dead_letter.purged.v1": (
+        ev.DeadLetterPurged(at=AT, run_id="r1", failed_at=AT - 9, error_type="http_500", by="ada"),
+    ),
     "retention.planned.v1": (ev.RetentionPlanned(at=AT, expire_at=AT + 9),),
     "runs.expired.v1": (ev.RunsExpired(at=AT, before=AT - 9, next=AT + 9), ev.RunsExpired(at=AT, before=AT, next=None)),
     "calendar.defined.v1": (

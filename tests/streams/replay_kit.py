@@ -11,7 +11,7 @@ from taskscheduler.api.bootstrap import FAMILIES, open_storage
 from taskscheduler.domain.decision import AnyAccepted, Record
 from taskscheduler.domain.entities import rules_of
 from taskscheduler.domain.events import FiresSkipped, RunsExpired
-from taskscheduler.domain.messages import Backfill
+from taskscheduler.domain.messages import Backfill, Complete, Lose, Retry
 from taskscheduler.domain.values import HOUR, MINUTE
 from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.tables import Key
@@ -28,7 +28,7 @@ from tests.projections.history import EVERY_MINUTE, START, History
 
 
 def a_history(rounds: int = 3) -> History:
-    """Tasks that fired and failed, and calendars, of which one was deleted and one changed."""
+    """Tasks that fired and failed, one run again and reported late, and calendars, one of them deleted, one changed."""
     history = History()
     history.define("holidays", "2026-12-25")
     history.define("gone", "2026-05-01")
@@ -37,8 +37,12 @@ def a_history(rounds: int = 3) -> History:
     for _ in range(rounds):
         history.advance(MINUTE)
         history.succeed("often", '{"ok":true}')
-        history.fail("failing")
+        dead = history.fail("failing")
         history.wake("waiting")
+    history.do("failing", Retry(dead))
+    lost = history.claim("failing")
+    history.do("failing", Lose(lost, 1, "hash"))
+    history.do("failing", Complete(lost, 1, "hash", '"late"'))
     if rounds > 1:  # before that no fire time is over
         history.do("often", Backfill(START, history.now, "buffer_all"))
     skipped = FiresSkipped(history.now, "stretch", START - 3 * HOUR, "missed", START - HOUR, 121)

@@ -201,6 +201,7 @@ ADDED_SINCE = frozenset(
         "steps.taken.v1",
         "upstream.heard.v1",
         "chain.linked.v1",
+        "dead_letter.purged.v1",
     ]
 )
 """Tags that came after the golden log was written."""

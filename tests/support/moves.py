@@ -231,6 +231,10 @@ def command(kind: int, dice: Dice, task: Task, now: int) -> msg.Command:
             return replan(dice, now)
         case 20:
             return msg.Follow(calendar(dice, now))
+        case 21:
+            return msg.Retry(run_id)
+        case 22:
+            return msg.PurgeDeadLetter(run_id, now, "E")
         case _ if dice.chance(8):
             return msg.Cancel()
         case _ if dice.chance(8):
