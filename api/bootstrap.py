@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from taskscheduler.api.circuits_health import circuits_health
 from taskscheduler.api.claim_secret import claim_secret
 from taskscheduler.api.health import Component, HealthRegistry, disk_space, down, up
 from taskscheduler.api.ledger_check import LedgerCheck
@@ -29,6 +30,7 @@ from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.queries import Queries
 from taskscheduler.streams.calendar_uses import CalendarUses
 from taskscheduler.streams.claimable import Claimables
+from taskscheduler.streams.dispatch.circuits import Circuits, Guarded
 from taskscheduler.streams.dispatch.dispatcher import HOLDER, Caller, Dispatcher, release_held
 from taskscheduler.streams.dispatch.egress import Egress
 from taskscheduler.streams.dispatch.http import HttpCaller, Proxy
@@ -164,7 +166,9 @@ class EmbeddedNode:
             clock=clock,
             seed=seed,
         )
-        self._http = http_caller(settings, clock)
+        self.circuits = Circuits(settings.http, clock, self.metrics.observe_circuit)
+        self.claimables.guard(self.circuits)
+        self._http = Guarded(http_caller(settings, clock), self.circuits)
         self._kafka = kafka_caller(settings, clock)
         self.triggers = TriggerLoop(self.timers, self.handler, clock)
         self.following = Following({0: self.calendar_uses}, self.handler, lambda: (0,))
@@ -247,12 +251,14 @@ class EmbeddedNode:
         self.health.register("replica", self._replica_health)
         self.health.register("timers", lambda: self._loops.health("triggers", "calendars", "steps"))
         self.health.register("dispatch", lambda: self._loops.health("dispatch", "noop", "kafka"))
+        self.health.register("circuits", circuits_health(self.circuits), needed=False)
         self.health.register("diskSpace", disk_space(self.settings.data_dir), needed=True)
         watch = self.metrics.watch
         watch("due_backlog", self.due_backlog)
         watch("steps_waiting", lambda: self.stepping.waiting)
         watch("timers_unanswered", lambda: self.timers.unanswered)
         watch("dispatched_attempts", lambda: self.noop.active + self.dispatcher.active + self.producing.active)
+        watch("circuits_open", lambda: len(self.circuits.open))
         watch("projection_lag_seconds", lambda: 0.0)
         watch("log_decisions", lambda: self.replica.position)
 

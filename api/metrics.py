@@ -28,6 +28,7 @@ GAUGES: dict[str, str] = {
     "steps_waiting": "Steps from one stream to another that wait to be carried out, counted up to 10,000 a partition.",
     "timers_unanswered": "Triggers given to the command handler that no decision has answered yet.",
     "dispatched_attempts": "Attempts that this process runs itself (noop, http and kafka targets).",
+    "circuits_open": "Hosts of http targets whose runs wait now, because calls to them fail.",
     "projection_lag_seconds": "Age of the oldest accepted decision that queries do not show yet.",
     "projection_lag_records": "Records of the log that queries do not show yet. Cluster only.",
     "replica_lag_records": "Records known to be on the log that this process has not folded yet. Cluster only.",
@@ -74,6 +75,7 @@ class Metrics:
         self._runs = counter("runs", "Runs that ended, by outcome.", "outcome")
         self._attempts = counter("attempts", "Attempts that ended, by outcome.", "outcome")
         self._ledgers = counter("ledger_checked_tasks", "Tasks whose ledger was checked.")
+        self._circuits = counter("circuit_openings", "Hosts whose runs were made to wait, by the last error.", "error")
         self._append = histogram("log_append_seconds", "Time until appended decisions are durable.", LATENCY)
         self._group = histogram("log_group_records", "Decisions made durable together.", GROUPS)
         self._http = Histogram(
@@ -88,6 +90,10 @@ class Metrics:
         self.registry.register(_Build())
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+
+    def observe_circuit(self, error: str) -> None:
+        """A host is left alone because of such errors."""
+        self._circuits.counts[(error,)] += 1
 
     def watch(self, name: str, read: Callable[[], float]) -> None:
         """Say how one of GAUGES is read. Raises KeyError for an unknown name."""

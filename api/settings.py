@@ -74,6 +74,26 @@ class Http(_Group, frozen=True, kw_only=True):
         _WORDS,
         Meta(min_length=1, description="Ports that http targets may call: numbers and ranges, separated by commas."),
     ] = ("80", "443", "1024-65535")
+    circuit_failures: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="After so many calls in a row that a host did not answer, or answered with 429 or 5xx, within "
+            "`http.circuit_window`, its runs wait: its circuit is open. 0: never.",
+        ),
+    ] = 10
+    circuit_window: Annotated[
+        Millis, _POSITIVE_DURATION, Meta(description="Failures further apart than this open no circuit.")
+    ] = MINUTE
+    circuit_pause: Annotated[
+        Millis,
+        _POSITIVE_DURATION,
+        Meta(description="How long the runs of a host then wait before one tries it again; doubles each time."),
+    ] = 10 * SECOND
+    circuit_longest_pause: Annotated[
+        Millis, _POSITIVE_DURATION, Meta(description="What such a pause, or one that a 429 asks for, grows to at most.")
+    ] = 5 * MINUTE
     proxy: Annotated[
         str | None,
         Meta(

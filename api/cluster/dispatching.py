@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from taskscheduler.api.bootstrap import http_caller, kafka_caller
+from taskscheduler.api.circuits_health import circuits_health
 from taskscheduler.api.cluster.commands import Commands
 from taskscheduler.api.cluster.part import Part
 from taskscheduler.api.health import HealthRegistry
@@ -13,7 +14,8 @@ from taskscheduler.api.loops import Loops
 from taskscheduler.api.metrics import Metrics
 from taskscheduler.api.settings import Settings
 from taskscheduler.domain.values import SECOND
-from taskscheduler.streams.dispatch.dispatcher import Dispatcher
+from taskscheduler.streams.dispatch.circuits import Circuits, Guarded
+from taskscheduler.streams.dispatch.dispatcher import Caller, Dispatcher
 from taskscheduler.streams.dispatch.noop import NoopDispatcher
 from taskscheduler.streams.kafka.membership import Membership
 
@@ -27,11 +29,19 @@ _LOOPS = ("noop", "dispatch", "kafka", "membership of dispatch")
 class Dispatching(Part):
     """A part of a process. What it holds when it dies waits for the end of its lease."""
 
-    def __init__(self, commands: Commands, settings: Settings, loops: Loops, seed: Callable[[], int]) -> None:
+    def __init__(
+        self, commands: Commands, settings: Settings, loops: Loops, metrics: Metrics, seed: Callable[[], int]
+    ) -> None:
         self._loops = loops
         self._membership = Membership(settings.kafka, commands.log.topics, "dispatch")
         waiting = commands.claimable(lambda: self._membership.partitions, help_after=HELP_AFTER)
-        self._callers = (http_caller(settings, commands.clock), kafka_caller(settings, commands.clock))
+        self._circuits = Circuits(settings.http, commands.clock, metrics.observe_circuit)
+        for share in commands.shares:
+            share.claimables.guard(self._circuits)
+        self._callers: tuple[Caller, ...] = (
+            Guarded(http_caller(settings, commands.clock), self._circuits),
+            kafka_caller(settings, commands.clock),
+        )
         self._noop = NoopDispatcher(waiting, commands.handler, seed=seed)
         self._http, self._kafka = (
             Dispatcher(caller, waiting, commands.handler, clock=commands.clock, seed=seed) for caller in self._callers
@@ -47,6 +57,8 @@ class Dispatching(Part):
     def register(self, health: HealthRegistry, metrics: Metrics) -> None:
         """Loops that fail are told."""
         health.register("dispatch", lambda: self._loops.health(*_LOOPS))
+        health.register("circuits", circuits_health(self._circuits), needed=False)
+        metrics.watch("circuits_open", lambda: len(self._circuits.open))
         metrics.watch("dispatched_attempts", lambda: self._noop.active + self._http.active + self._kafka.active)
 
     async def stop(self, grace: float) -> None:

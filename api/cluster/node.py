@@ -70,7 +70,7 @@ class ClusterNode:
             if "triggers" in roles:
                 self._parts.append(Triggering(commands, settings, self._loops, metrics))
             if "dispatch" in roles:
-                self._parts.append(Dispatching(commands, settings, self._loops, seed))
+                self._parts.append(Dispatching(commands, settings, self._loops, metrics, seed))
         if "projections" in roles:
             self._parts.append(Projections(log, settings, clock))
         for part in self._parts:

@@ -142,3 +142,46 @@ async def test_a_task_for_kafka_that_came_here_fails_aloud(tmp_path: Path) -> No
         [error] = errors
         assert error["type"] == "kafka_not_set_up"
         assert "kafka_target.bootstrap_servers" in error["message"]
+
+
+async def test_a_host_that_fails_is_left_alone_and_its_runs_wait(tmp_path: Path) -> None:
+    """No attempt is spent on it meanwhile, other hosts are called, and when it is well all runs end well."""
+    http = Http(allow_loopback=True, circuit_failures=3, circuit_pause=1_000)
+    async with serving() as target, server(tmp_path, http=http) as api:
+
+        async def create(id: str, host: str, **retry: Any) -> None:
+            url = f"http://{host}:{target.port}/"
+            body = {"id": id, "name": id, "target": {"type": "http", "url": url}, "retry": retry}
+            assert (await api.post("/api/tasks", json=body)).status_code == 201
+
+        async def status(id: str) -> str:
+            return str((await api.get(f"/api/tasks/{id}")).json()["status"])
+
+        async def circuits() -> dict[str, Any]:
+            found: dict[str, Any] = (await api.get("/actuator/health/circuits")).json()
+            return found
+
+        target.respond(status=500)
+        await create("breaks", "127.0.0.1", max_attempts=3, initial="1ms", jitter=0)
+        while (await status("breaks")) != "failed":
+            await asyncio.sleep(0.02)
+        found = await circuits()
+        assert found["status"] == "UP"
+        assert found["details"]["hosts"]["127.0.0.1"]["error"] == "http_500"
+        target.respond(text="fine")
+        for n in range(10):
+            await create(f"waits-{n}", "127.0.0.1", max_attempts=1)
+        await create("other", "localhost", max_attempts=1)
+        while (await status("other")) != "completed":
+            await asyncio.sleep(0.02)
+        assert {await status(f"waits-{n}") for n in range(10)} == {"running"}
+        assert len(target.requests) == 4
+        assert "taskscheduler_circuits_open 1.0" in (await api.get("/actuator/prometheus")).text
+        for n in range(10):
+            while (await status(f"waits-{n}")) != "completed":
+                await asyncio.sleep(0.02)
+        assert len(target.requests) == 14
+        assert (await circuits())["details"] == {"open": 0}
+        told = (await api.get("/actuator/prometheus")).text
+        assert "taskscheduler_circuits_open 0.0" in told
+        assert 'taskscheduler_circuit_openings_total{error="http_500"} 1.0' in told
