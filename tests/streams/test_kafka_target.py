@@ -125,6 +125,13 @@ async def test_the_scheduler_s_own_topics_are_out_of_reach(kafka: str) -> None:
             assert (kind(outcome), outcome.retryable) == ("forbidden_topic", False)
 
 
+@pytest.mark.cluster
+async def test_a_topic_that_is_not_there(kafka: str) -> None:
+    async with caller(kafka, request_timeout=500) as made:
+        outcome = await made.call(attempt(KafkaTarget("nowhere")))
+    assert (kind(outcome), outcome.retryable) == ("unknown_topic", True)
+
+
 async def test_brokers_that_are_not_there() -> None:
     async with caller("127.0.0.1:1") as made:
         outcome = await made.call(attempt(KafkaTarget("orders"), left=2_000))
