@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskscheduler.testing.blocking import BlockingTestScheduler
-    from taskscheduler.testing.scheduler import Request, TestScheduler
+    from taskscheduler.testing.scheduler import Message, Request, TestScheduler
 
-__all__ = ["BlockingTestScheduler", "Request", "TestScheduler"]
+__all__ = ["BlockingTestScheduler", "Message", "Request", "TestScheduler"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from taskscheduler.client import Client, Worker
 from taskscheduler.client.duration import Duration
-from taskscheduler.testing.scheduler import START, Answer, Request, TestScheduler
+from taskscheduler.testing.scheduler import START, Answer, Message, Request, TestScheduler
 
 T = TypeVar("T")
 
@@ -56,6 +56,11 @@ class BlockingTestScheduler:
     def requests(self) -> list[Request]:
         """What http targets were sent."""
         return self._scheduler.requests
+
+    @property
+    def messages(self) -> list[Message]:
+        """What kafka targets were sent."""
+        return self._scheduler.messages
 
     def add(self, *workers: Worker) -> None:
         """Let these workers take part: their handlers run here, whatever server they were made for."""

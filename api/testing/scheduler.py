@@ -25,7 +25,8 @@ from taskscheduler.api.protocol import Protocol
 from taskscheduler.api.settings import Settings
 from taskscheduler.client import AsyncClient, Worker
 from taskscheduler.client.duration import Duration, seconds
-from taskscheduler.domain.definition import HttpTarget
+from taskscheduler.domain.definition import HttpTarget, KafkaTarget
+from taskscheduler.domain.events import Error
 from taskscheduler.domain.values import Instant, Json
 from taskscheduler.streams.dispatch.dispatcher import Attempted, Dispatcher, Outcome
 from taskscheduler.streams.rocksdb.database import Database
@@ -54,6 +55,17 @@ Answer = Callable[[Request], int]
 """Gives the status of the reply to a request; what it raises is a failure to connect."""
 
 
+class Message(msgspec.Struct, frozen=True):
+    """What a kafka target would have been sent."""
+
+    task_id: str
+    run_id: str
+    attempt: int
+    topic: str
+    key: str | None
+    value: Any
+
+
 class Moved:
     """What `advance` gives: awaited, everything up to then has happened."""
 
@@ -69,7 +81,8 @@ class TestScheduler:
 
     `advance` moves its time on; `run_until_idle` then lets everything happen that is due by then, each at its moment:
     timers, retries, timeouts, the handlers of workers that were added with `add`. Targets of type http are not called:
-    `http` says with which status they answer (200), and `requests` holds what they were sent.
+    `http` says with which status they answer (200), and `requests` holds what they were sent. `messages` holds what
+    targets of type kafka were sent.
     """
 
     __test__ = False  # it is none of pytest's
@@ -82,15 +95,19 @@ class TestScheduler:
         self._order = itertools.count()
         self._stack = contextlib.AsyncExitStack()
         self.requests: list[Request] = []
+        self.messages: list[Message] = []
 
     async def __aenter__(self) -> Self:
         _quieten()
         async with contextlib.AsyncExitStack() as stack:
-            settings = msgspec.structs.replace(Settings(), data_dir=stack.enter_context(_folder()))
+            settings = _settings(stack.enter_context(_folder()))
             database = Database(settings.data_dir, FAMILIES)
             self.node = node = EmbeddedNode(open_storage(database, lambda: self._now), settings, self._seed)
             node.dispatcher = Dispatcher(
                 _Http(self._answer), node.claimables, node.handler, clock=lambda: self._now, seed=self._seed
+            )
+            node.producing = Dispatcher(
+                _Kafka(self.messages), node.claimables, node.handler, clock=lambda: self._now, seed=self._seed
             )
             stack.push_async_callback(node.close)
             stack.push_async_callback(node.stop, 0.0)
@@ -179,9 +196,9 @@ class TestScheduler:
 
     def _busy(self) -> bool:
         node = self.node
-        if node.noop.active or node.dispatcher.active:
+        if node.noop.active or node.dispatcher.active or node.producing.active or node.stepping.waiting:
             return True
-        return any(node.claimables.head(group, None) is not None for group in ("noop", "http"))
+        return any(node.claimables.head(group, None) is not None for group in ("noop", "http", "kafka"))
 
     async def _answer(self, request: Request) -> int:
         self.requests.append(request)
@@ -203,8 +220,6 @@ class _Http:
 
     async def call(self, attempt: Attempted) -> Outcome:
         """Ask the test for the status."""
-        from taskscheduler.domain.events import Error
-
         target = attempt.definition.target
         assert isinstance(target, HttpTarget)
         body = attempt.definition.payload if target.body is None else target.body
@@ -225,6 +240,25 @@ class _Http:
         if any(_expects(status, one) for one in target.expect):
             return Outcome(result)
         return Outcome(error=Error(f"http_{status}", f"the response had the status {status}"))
+
+
+class _Kafka:
+    """The kafka target of a test. What it was to send is kept, and nothing is sent."""
+
+    group = "kafka"
+    at_once = 100
+
+    def __init__(self, messages: list[Message]) -> None:
+        self._messages = messages
+
+    async def call(self, attempt: Attempted) -> Outcome:
+        """Keep the message."""
+        target, payload = attempt.definition.target, attempt.definition.payload
+        assert isinstance(target, KafkaTarget)
+        value = None if payload is None else msgspec.json.decode(payload)
+        place = {"topic": target.topic, "partition": 0, "offset": len(self._messages)}
+        self._messages.append(Message(attempt.task_id, attempt.run.id, attempt.number, target.topic, target.key, value))
+        return Outcome(msgspec.json.encode(place).decode())
 
 
 def _expects(status: int, one: int | str) -> bool:
@@ -262,6 +296,17 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listening.set()
+
+
+def _settings(data_dir: Path) -> Settings:
+    """Whatever host a target names is taken: none is called."""
+    plain = Settings()
+    return msgspec.structs.replace(
+        plain,
+        data_dir=data_dir,
+        http=msgspec.structs.replace(plain.http, allow_loopback=True, allow_private=True),
+        kafka_target=msgspec.structs.replace(plain.kafka_target, bootstrap_servers="127.0.0.1:9092"),
+    )
 
 
 @contextlib.contextmanager

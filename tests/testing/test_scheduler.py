@@ -145,6 +145,27 @@ async def test_http_targets_are_kept_and_answered() -> None:
         assert (await scheduler.client.get_task(task.id)).status == "completed"
 
 
+async def test_messages_and_chains_are_kept_in_order() -> None:
+    worker = Worker(queue="q")
+    handled: list[str] = []
+
+    @worker.handler("k")
+    async def handle(job: Job, payload: str) -> dict[str, str]:
+        handled.append(payload)
+        return {"after": payload}
+
+    async with TestScheduler() as scheduler:
+        scheduler.add(worker)
+        every = {"every": "1h", "max_runs": 2}
+        first = await scheduler.client.create_task(name="a", schedule=every, target=QUEUE, payload="a")
+        second = await scheduler.client.create_task(name="b", after=[first.id], target=QUEUE, payload="b")
+        target = {"type": "kafka", "topic": "t", "key": "k"}
+        last = await scheduler.client.create_task(name="c", after=[second.id], target=target, payload={"n": 1})
+        await scheduler.advance("3h")
+        assert handled == ["a", "b"] * 2
+        assert [(m.task_id, m.topic, m.key, m.value) for m in scheduler.messages] == [(last.id, "t", "k", {"n": 1})] * 2
+
+
 async def test_only_a_handler_may_sleep() -> None:
     async with TestScheduler() as scheduler:
         with pytest.raises(RuntimeError, match="advance"):
