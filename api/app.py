@@ -17,6 +17,7 @@ from taskscheduler.api.problems import answer, instance_of, problem_of
 from taskscheduler.api.routes import (
     actuator,
     batch,
+    bulk,
     calendars,
     claims,
     dead_letters,
@@ -62,6 +63,7 @@ def create_app(node: Node, settings: Settings, *, observe: Observe | None = None
             *workers.handlers(node),
             *events.handlers(node),
             *graph.handlers(node),
+            *bulk.handlers(node),
             *openapi_handlers(),
             actuator.router(node.health, node.metrics),
         ],

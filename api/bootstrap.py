@@ -25,6 +25,7 @@ from taskscheduler.api.target_rules import TargetRules
 from taskscheduler.commands.handler import CommandHandler
 from taskscheduler.domain.decision import FOLD_VERSION
 from taskscheduler.domain.messages import Policy
+from taskscheduler.domain.operation import OPERATION_STREAM
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.queries import Queries
@@ -42,6 +43,7 @@ from taskscheduler.streams.dispatch.tokens import Tokens
 from taskscheduler.streams.following import Following
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.hub import Hub
+from taskscheduler.streams.operations import Operations, Tasks
 from taskscheduler.streams.outbox import Outbox
 from taskscheduler.streams.replica import Replica
 from taskscheduler.streams.rocksdb import claim_tables, outbox_table, state_store, timer_table, use_table
@@ -176,6 +178,14 @@ class EmbeddedNode:
         self.noop = NoopDispatcher(self.claimables, self.handler, seed=seed)
         self.dispatcher = Dispatcher(self._http, self.claimables, self.handler, clock=clock, seed=seed)
         self.producing = Dispatcher(self._kafka, self.claimables, self.handler, clock=clock, seed=seed)
+        self.operations = Operations(
+            Tasks(self.queries),
+            self.handler,
+            lambda id: 0,
+            lambda: (0,),
+            rate=settings.bulk.rate,
+            ready=lambda: self.caught_up_to(""),
+        )
         self.ledger_check = LedgerCheck(self.queries, self.metrics, settings.ledger, clock=clock)
         self._loops = Loops()
         self._register()
@@ -192,13 +202,15 @@ class EmbeddedNode:
         await self._remember_past()
         self.metrics.active_runs = self.store.active_runs()
         self.metrics.tasks = await self.queries.status_counts()
-        for observer in (self.hub, self.metrics):
+        self.operations.know(self.store.others(OPERATION_STREAM))
+        for observer in (self.hub, self.metrics, self.operations):
             self.replica.observe(observer)
         self.log.follower = self.replica.follow
         released = await release_held(self.holders, self.handler)
         self._loops.start("triggers", self.triggers.run)
         self._loops.start("calendars", self.following.run)
         self._loops.start("steps", self.stepping.run)
+        self._loops.start("operations", self.operations.run)
         self._loops.start("noop", self.noop.run)
         self._loops.start("dispatch", self.dispatcher.run)
         self._loops.start("kafka", self.producing.run)
@@ -249,12 +261,13 @@ class EmbeddedNode:
     def _register(self) -> None:
         self.health.register("log", self._log_health)
         self.health.register("replica", self._replica_health)
-        self.health.register("timers", lambda: self._loops.health("triggers", "calendars", "steps"))
+        self.health.register("timers", lambda: self._loops.health("triggers", "calendars", "steps", "operations"))
         self.health.register("dispatch", lambda: self._loops.health("dispatch", "noop", "kafka"))
         self.health.register("circuits", circuits_health(self.circuits), needed=False)
         self.health.register("diskSpace", disk_space(self.settings.data_dir), needed=True)
         watch = self.metrics.watch
         watch("due_backlog", self.due_backlog)
+        watch("operations_running", lambda: self.operations.going)
         watch("steps_waiting", lambda: self.stepping.waiting)
         watch("timers_unanswered", lambda: self.timers.unanswered)
         watch("dispatched_attempts", lambda: self.noop.active + self.dispatcher.active + self.producing.active)

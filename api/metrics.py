@@ -25,6 +25,7 @@ GROUPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 GAUGES: dict[str, str] = {
     "due_backlog": "Timers that are due and not yet decided on.",
+    "operations_running": "Operations over many tasks that this process carries out.",
     "steps_waiting": "Steps from one stream to another that wait to be carried out, counted up to 10,000 a partition.",
     "timers_unanswered": "Triggers given to the command handler that no decision has answered yet.",
     "dispatched_attempts": "Attempts that this process runs itself (noop, http and kafka targets).",

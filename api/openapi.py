@@ -20,6 +20,7 @@ from taskscheduler.api.routes.common import Request
 from taskscheduler.api.schemas import (
     actuator,
     backfill,
+    bulk,
     calendar,
     dead_letter,
     ledger,
@@ -38,6 +39,7 @@ TAGS = {
     "events": "The history of a task, and what happens now.",
     "schedules": "When a schedule would fire.",
     "calendars": "Days that schedules may leave out.",
+    "operations": "Something that is done to many tasks, in the background.",
     "workers": "How workers get work from queues and report.",
     "actuator": "Health, metrics and build information, in the shapes of Spring Boot's actuator.",
     "documentation": "This document.",
@@ -49,6 +51,7 @@ COMPONENTS: dict[str, Schema] = {
     **worker.COMPONENTS,
     **preview.COMPONENTS,
     **calendar.COMPONENTS,
+    **bulk.COMPONENTS,
     **views.COMPONENTS,
     **dead_letter.COMPONENTS,
     **ledger.COMPONENTS,

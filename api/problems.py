@@ -91,9 +91,11 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "malformed": Kind(400, "Malformed request", "The body is not JSON, or a header cannot be read."),
-    "not-found": Kind(404, "Not found", "There is no such path, task, run, claim or calendar."),
+    "not-found": Kind(404, "Not found", "There is no such path, task, run, claim, calendar or operation."),
     "method-not-allowed": Kind(405, "Method not allowed", "The path exists but not with this method; see `Allow`."),
-    "conflict": Kind(409, "Not in this state", "The state of the task, run, claim or calendar does not allow it."),
+    "conflict": Kind(
+        409, "Not in this state", "The state of the task, run, claim, calendar or operation does not allow it."
+    ),
     "exists": Kind(409, "The id is taken", "There is a task of this id already."),
     "claim-lost": Kind(409, "The claim is lost", "Another holds the attempt, or it has ended."),
     "gone": Kind(410, "Deleted", "The task was deleted; its history is kept for a while."),
@@ -118,6 +120,8 @@ _DOMAIN: dict[type[errors.DomainError], str] = {
     errors.BackfillNotFound: "not-found",
     errors.CalendarNotFound: "not-found",
     errors.WorkerNotFound: "not-found",
+    errors.OperationNotFound: "not-found",
+    errors.NotSelected: "conflict",
     errors.TaskExists: "exists",
     errors.WrongState: "conflict",
     errors.RevisionMismatch: "revision-mismatch",

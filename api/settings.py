@@ -163,6 +163,15 @@ class Claims(_Group, frozen=True, kw_only=True):
     ] = None
 
 
+class Bulk(_Group, frozen=True, kw_only=True):
+    """Operations over many tasks."""
+
+    rate: Annotated[
+        int,
+        Meta(ge=1, le=100_000, description="How many tasks an operation over many changes in a second at most."),
+    ] = 1_000
+
+
 class LedgerChecks(_Group, frozen=True, kw_only=True):
     """The check that every fire time is accounted for."""
 
@@ -445,6 +454,7 @@ class Settings(_Group, frozen=True, kw_only=True):
     commands: Commands = Commands()
     claims: Claims = Claims()
     ledger: LedgerChecks = LedgerChecks()
+    bulk: Bulk = Bulk()
     shutdown: Shutdown = Shutdown()
     kafka: Kafka = Kafka()
     kafka_target: KafkaTarget = KafkaTarget()

@@ -22,6 +22,7 @@ from taskscheduler.domain.decision import Record, Verdict
 from taskscheduler.domain.entities import Entity, rules_of, stream_of
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.messages import (
+    Advance,
     Announce,
     Command,
     Complete,
@@ -32,12 +33,14 @@ from taskscheduler.domain.messages import (
     Key,
     Leave,
     Lose,
+    PickPage,
     Policy,
     Release,
     Renew,
     Taken,
     Wake,
 )
+from taskscheduler.domain.operation import Operation, operation_id
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant, Millis
 from taskscheduler.domain.worker import Worker, worker_id
@@ -60,7 +63,10 @@ VALID_FOR: Millis = 30_000
 """After this a record that arrives late is refused by every reader."""
 
 
-_SAFE_TO_REPEAT = (Wake, Follow, Hear, Taken, Renew, Complete, Fail, Release, Lose, Announce, Leave)
+_SAFE_TO_REPEAT = (
+    *(Wake, Follow, Hear, Taken, Renew, Complete, Fail, Release, Lose),
+    *(Announce, Leave, PickPage, Advance),
+)
 """Where nothing to do is no refusal: triggers are given again, and holders of attempts ask again."""
 
 
@@ -154,6 +160,12 @@ class CommandHandler:
         """The same of a worker."""
         state = self._folded.state(worker_id(name))
         assert type(state) is Worker
+        return state
+
+    def operation(self, name: str) -> Operation:
+        """The same of an operation."""
+        state = self._folded.state(operation_id(name))
+        assert type(state) is Operation
         return state
 
     async def caught_up(self, id: str) -> None:

@@ -11,12 +11,13 @@ from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.calendar_use import follow
 from taskscheduler.domain.decided import Decided, replayed
-from taskscheduler.domain.definition import Definition, lane_of
+from taskscheduler.domain.definition import Definition, DefinitionPatch, lane_of
 from taskscheduler.domain.draft import Draft, resolved, tzdata_of
 from taskscheduler.domain.evolve import KEY_LIFETIME
 from taskscheduler.domain.fires import catch_up, drop_owed, purge_owed
 from taskscheduler.domain.resume import resume
 from taskscheduler.domain.schedule import first_fire
+from taskscheduler.domain.selecting import holds, retagged
 from taskscheduler.domain.settle import fail_attempt, lose, plan_retention, release, settle
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Released, Run, Task
 from taskscheduler.domain.update import update
@@ -98,6 +99,10 @@ def _apply(draft: Draft, command: msg.TaskCommand, context: msg.Context, reply: 
         case msg.Follow():
             if draft.task.exists and draft.task.cancelled_at is None:
                 follow(draft, command.calendar)
+        case msg.Selected():
+            if not holds(command.selection, draft.task, command.made_by):
+                raise errors.NotSelected("the task is no longer one of those that the operation is about")
+            _apply(draft, command.command, context, reply)
         case msg.Hear():
             chains.hear(draft, _changeable(draft.task), command)
         case msg.Taken():
@@ -142,6 +147,8 @@ def _change(draft: Draft, definition: Definition, command: msg.Change, context: 
         return
     _changeable(draft.task)
     match command:
+        case msg.Retag():
+            update(draft, definition, msg.Update(DefinitionPatch(tags=retagged(definition.tags, command))))
         case msg.Update():
             update(draft, definition, command)
         case msg.Cancel():

@@ -15,6 +15,7 @@ from taskscheduler.domain.values import Instant
 if TYPE_CHECKING:
     from taskscheduler.domain.calendar import Calendar
     from taskscheduler.domain.entities import Entity
+    from taskscheduler.domain.operation import Operation
 
 
 class Decided(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +46,14 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
         from taskscheduler.domain.calendar import Calendar
 
         assert isinstance(self.state, Calendar)
+        return self.state
+
+    @property
+    def operation(self) -> Operation:
+        """The state, where the decision is one on an operation."""
+        from taskscheduler.domain.operation import Operation
+
+        assert isinstance(self.state, Operation)
         return self.state
 
 

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 from taskscheduler.domain import calendar as calendars
 from taskscheduler.domain import decide as tasks
+from taskscheduler.domain import operation as operations
 from taskscheduler.domain import worker as workers
 from taskscheduler.domain.calendar import CALENDAR_STREAM, Calendar
 from taskscheduler.domain.decided import Decided
 from taskscheduler.domain.events import Event
 from taskscheduler.domain.evolve import evolve as evolve_task
 from taskscheduler.domain.messages import Context, Policy
+from taskscheduler.domain.operation import OPERATION_STREAM, Operation
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.state import wakeup as task_wakeup
 from taskscheduler.domain.values import Instant
@@ -24,7 +26,7 @@ from taskscheduler.domain.worker import WORKER_STREAM, Worker
 
 TASK_STREAM = "task/"
 
-Other: TypeAlias = Calendar | Worker
+Other: TypeAlias = Calendar | Worker | Operation
 """What is no task."""
 
 Entity: TypeAlias = Task | Other
@@ -43,6 +45,7 @@ TASK = Rules(Task, evolve_task, tasks.decide, task_wakeup)
 OTHERS: dict[str, Rules] = {
     CALENDAR_STREAM: Rules(Calendar, calendars.evolve, calendars.decide, calendars.wakeup),
     WORKER_STREAM: Rules(Worker, workers.evolve, workers.decide, workers.wakeup),
+    OPERATION_STREAM: Rules(Operation, operations.evolve, operations.decide, operations.wakeup),
 }
 
 

@@ -39,6 +39,14 @@ class BackfillNotFound(DomainError):
     """The task has no such backfill, or it ended long ago."""
 
 
+class OperationNotFound(DomainError):
+    """No such operation was ever started, or it is no longer kept."""
+
+
+class NotSelected(DomainError):
+    """The task is not, or no longer, one of those that are meant."""
+
+
 class RevisionMismatch(DomainError):
     """`If-Match` names another revision than the task has."""
 

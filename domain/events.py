@@ -13,6 +13,7 @@ import msgspec
 from taskscheduler.domain.calendar_definition import CalendarDefinition, ResolvedDays
 from taskscheduler.domain.definition import Definition
 from taskscheduler.domain.excluded import ExceptCalendar
+from taskscheduler.domain.operation_definition import OperationDefinition
 from taskscheduler.domain.schedule import Schedule
 from taskscheduler.domain.steps import EdgeKind, RunEnd, Step
 from taskscheduler.domain.values import Instant, Json, Millis
@@ -395,6 +396,47 @@ class WorkerForgotten(_Event, frozen=True, gc=False, tag="worker.forgotten.v1"):
     """Nothing of it is kept but the version of its stream."""
 
 
+class OperationStarted(_Event, frozen=True, gc=False, tag="operation.started.v1"):
+    """Something is to be done to many tasks."""
+
+    definition: OperationDefinition
+    by: str
+
+
+class OperationPicked(_Event, frozen=True, gc=False, tag="operation.picked.v1"):
+    """These are the tasks of the page; the next one begins at `cursor`, None where there is none."""
+
+    page: int
+    targets: tuple[str, ...]
+    cursor: str | None = None
+
+
+class OperationAdvanced(_Event, frozen=True, gc=False, tag="operation.advanced.v1"):
+    """What became of the tasks of the page; `refused` by reason, with a sentence for each in `examples`."""
+
+    page: int
+    changed: int = 0
+    unchanged: int = 0
+    refused: dict[str, int] = {}
+    examples: dict[str, str] = {}
+
+
+class OperationCancelled(_Event, frozen=True, gc=False, tag="operation.cancelled.v1"):
+    """It ends when it is known what became of the page that was picked last."""
+
+    by: str
+
+
+class OperationEnded(_Event, frozen=True, gc=False, tag="operation.ended.v1"):
+    """It is forgotten at `expire_at`."""
+
+    expire_at: Instant
+
+
+class OperationForgotten(_Event, frozen=True, gc=False, tag="operation.forgotten.v1"):
+    """Nothing of the operation is kept but the version of its stream."""
+
+
 class CalendarDeleted(_Event, frozen=True, gc=False, tag="calendar.deleted.v1"):
     """Nothing of the calendar is kept but the version of its stream."""
 
@@ -440,6 +482,12 @@ Event: TypeAlias = (
     | WorkerDrainRequested
     | WorkerLeft
     | WorkerForgotten
+    | OperationStarted
+    | OperationPicked
+    | OperationAdvanced
+    | OperationCancelled
+    | OperationEnded
+    | OperationForgotten
 )
 
 

@@ -381,6 +381,17 @@ _APPLY: dict[type, Callable[[Task, Any], Task]] = {
     ev.StepsTaken: evolve_chains.taken,
     ev.UpstreamHeard: evolve_chains.heard,
     ev.ChainLinked: evolve_chains.linked,
+    **dict.fromkeys(
+        (
+            ev.OperationStarted,
+            ev.OperationPicked,
+            ev.OperationAdvanced,
+            ev.OperationCancelled,
+            ev.OperationEnded,
+            ev.OperationForgotten,
+        ),
+        _not_about_it,
+    ),
     ev.CalendarDefined: _not_about_it,
     ev.CalendarDeleted: _not_about_it,
     ev.WorkerSeen: _not_about_it,

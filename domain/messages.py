@@ -10,6 +10,7 @@ from taskscheduler.domain.calendar_definition import CalendarDefinition, Resolve
 from taskscheduler.domain.definition import Definition, DefinitionPatch, Lane
 from taskscheduler.domain.events import BackfillOverlap, Error, Missed, Upstream
 from taskscheduler.domain.excluded import ExceptCalendar
+from taskscheduler.domain.operation_definition import OperationDefinition, Selection
 from taskscheduler.domain.steps import Told
 from taskscheduler.domain.values import DAY, MINUTE, Instant, Json, Millis
 from taskscheduler.domain.worker_info import WorkerInfo
@@ -198,6 +199,47 @@ class DefineCalendar(msgspec.Struct, frozen=True, gc=False):
     resolved: ResolvedDays
 
 
+class Retag(msgspec.Struct, frozen=True, gc=False):
+    """Set some tags and take others off; the rest stay."""
+
+    set: dict[str, str] = {}
+    remove: tuple[str, ...] = ()
+
+
+class Selected(msgspec.Struct, frozen=True, gc=False):
+    """Do it if the task is still one of the selection, and was made at `made_by` at the latest."""
+
+    selection: Selection
+    made_by: Instant
+    command: Change
+
+
+class StartOperation(msgspec.Struct, frozen=True, gc=False):
+    definition: OperationDefinition
+
+
+class PickPage(msgspec.Struct, frozen=True, gc=False):
+    """The tasks of the next page, and where the one after it begins."""
+
+    page: int
+    targets: tuple[str, ...]
+    cursor: str | None
+
+
+class Advance(msgspec.Struct, frozen=True, gc=False):
+    """What became of the tasks of the page that was picked last."""
+
+    page: int
+    changed: int = 0
+    unchanged: int = 0
+    refused: dict[str, int] = {}
+    examples: dict[str, str] = {}
+
+
+class CancelOperation(msgspec.Struct, frozen=True, gc=False):
+    pass
+
+
 class DeleteCalendar(msgspec.Struct, frozen=True, gc=False):
     pass
 
@@ -231,11 +273,14 @@ Change: TypeAlias = (
     | Trigger
     | Retry
     | PurgeDeadLetter
+    | Retag
 )
 """What is asked of a task that is there."""
 
 TaskCommand: TypeAlias = (
-    Change | Create | Wake | Follow | Hear | Taken | Claim | Renew | Complete | Fail | Release | Lose
+    Change | Selected | Create | Wake | Follow | Hear | Taken | Claim | Renew | Complete | Fail | Release | Lose
 )
 
-Command: TypeAlias = TaskCommand | DefineCalendar | DeleteCalendar | Announce | Drain | Leave
+OperationCommand: TypeAlias = StartOperation | PickPage | Advance | CancelOperation
+
+Command: TypeAlias = TaskCommand | DefineCalendar | DeleteCalendar | Announce | Drain | Leave | OperationCommand

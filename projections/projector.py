@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from taskscheduler.domain.calendar import Calendar
 from taskscheduler.domain.decision import AcceptedOther, AnyAccepted
+from taskscheduler.domain.operation import Operation
 from taskscheduler.domain.worker import Worker
 from taskscheduler.projections import (
     calendars,
@@ -14,6 +16,7 @@ from taskscheduler.projections import (
     events,
     late_reports,
     ledger_rows,
+    operations,
     runs,
     task_list,
     task_view,
@@ -23,7 +26,7 @@ from taskscheduler.projections.changes import Change
 from taskscheduler.projections.ports import ViewStore
 from taskscheduler.projections.tables import Table
 
-PROJECTION_VERSION = 5
+PROJECTION_VERSION = 6
 """Raised whenever a table or what goes into one changes; a store at another one is rebuilt from the log."""
 
 TABLES: tuple[Table[Any], ...] = (
@@ -43,13 +46,21 @@ TABLES: tuple[Table[Any], ...] = (
     calendars.CALENDARS,
     calendars.BY_ID,
     workers.WORKERS,
+    operations.OPERATIONS,
+    operations.BY_START,
 )
+
+_OTHERS: dict[type, Callable[[AcceptedOther], list[Change]]] = {
+    Calendar: calendars.project,
+    Worker: workers.project,
+    Operation: operations.project,
+}
 
 
 def project(accepted: AnyAccepted) -> list[Change]:
     """What the record changes, in order."""
     if isinstance(accepted, AcceptedOther):
-        return workers.project(accepted) if isinstance(accepted.after, Worker) else calendars.project(accepted)
+        return _OTHERS[type(accepted.after)](accepted)
     return [
         *task_view.project(accepted),
         *task_list.project(accepted),

@@ -9,7 +9,7 @@ import msgspec
 
 from taskscheduler.domain.calendar_days import calendars_of
 from taskscheduler.domain.ids import run_id_floor
-from taskscheduler.projections import calendars, cursors
+from taskscheduler.projections import calendars, cursors, operations
 from taskscheduler.projections.calendars import CALENDARS, CalendarView
 from taskscheduler.projections.counters import BY_STATUS, COUNTERS, TOTALS, day_scope
 from taskscheduler.projections.events import EVENTS, DecisionView
@@ -24,6 +24,7 @@ from taskscheduler.projections.filters import (
 from taskscheduler.projections.graphs import Graphs
 from taskscheduler.projections.ledgers import Ledgers
 from taskscheduler.projections.letters import Letters
+from taskscheduler.projections.operations import OPERATIONS, OperationView
 from taskscheduler.projections.pages import CHUNK, EVERYTHING, Pages, check_limit
 from taskscheduler.projections.ports import ViewReader
 from taskscheduler.projections.runs import RUNS, RunView
@@ -136,6 +137,20 @@ class Queries(Pages):
             return [row if asked(row) else None for row in rows]
 
         return await self._page(f"workers {query}", WORKERS, [(ALL_WORKERS,)], pick, limit=limit, cursor=cursor)
+
+    async def operation(self, id: str) -> OperationView | None:
+        """An operation, None when there is none."""
+        return await self._store.get(OPERATIONS, (id,))
+
+    async def operations(self, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[OperationView]:
+        """All operations, the newest first."""
+
+        async def pick(rows: Sequence[operations.ByStart]) -> list[OperationView | None]:
+            return await self._many(OPERATIONS, [(row.id,) for row in rows])
+
+        return await self._page(
+            "operations", operations.BY_START, [(operations.ALL,)], pick, limit=limit, cursor=cursor
+        )
 
     async def run(self, task_id: str, run_id: str) -> RunView | None:
         """One run with its result, or None."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from taskscheduler.api.cli.bulk import ONE, AllMatching, do_to_many
 from taskscheduler.api.cli.common import COMMON, Common, Key, instant
 from taskscheduler.api.cli.output import show
 from taskscheduler.api.cli.tasks import Note
@@ -14,9 +15,10 @@ from taskscheduler.api.cli.waiting import wait_for_backfill
 
 
 def resume(
-    task_id: str,
+    task_id: str | None = None,
     /,
     *,
+    matching: AllMatching = ONE,
     missed: Annotated[
         Literal["skip", "latest", "all"] | None,
         Parameter(help="Which of the fire times that came in the pause run now; by default none (skip)."),
@@ -26,6 +28,10 @@ def resume(
     common: Common = COMMON,
 ) -> None:
     """End a pause."""
+    if matching.means(task_id):
+        do_to_many("resume", matching, {"note": note, "missed": missed}, common, key=idempotency_key)
+        return
+    assert task_id is not None
     with common.client() as client:
         task = client.resume(task_id, note=note, missed=missed, idempotency_key=idempotency_key)
         show(task, TASK, common.output)

@@ -47,6 +47,7 @@ def build() -> App:
     )
     task = App(name="task", help="Create, look at and change tasks.")
     schedule = App(name="schedule", help="Look at schedules.")
+    operation = App(name="operation", help="Do something to many tasks at once.")
     calendar = App(name="calendar", help="Days that schedules may leave out.")
     dlq = App(name="dlq", help="Runs that failed for good: look at them, run them again, purge them.")
     config = App(name="config", help="Look at the settings of the server.")
@@ -56,7 +57,7 @@ def build() -> App:
     ledger = App(name="ledger", help="What became of every fire time.")
     worker = App(name="worker", help="Run workers that pull from a queue, and see those that run.")
     import_ = App(name="import", help="Make tasks of what other schedulers have: crontabs, CronJobs, beat schedules.")
-    nouns = (worker, task, schedule, calendar, dlq, ledger, import_, cluster, flink, replay, config)
+    nouns = (worker, task, schedule, calendar, dlq, operation, ledger, import_, cluster, flink, replay, config)
     for noun in nouns:
         app.command(noun)
     groups = {"": app, **{noun.name[0]: noun for noun in nouns}}
@@ -105,6 +106,10 @@ _COMMANDS = (
     ("calendar", "list", "calendars:list_calendars", "List calendars."),
     ("calendar", "delete", "calendars:delete", "Delete a calendar that no task uses."),
     ("calendar", "import", "calendars:import_", "Make a calendar of an iCalendar file."),
+    ("operation", "start", "bulk:start", "Do something to many tasks, or say to how many it would be done."),
+    ("operation", "list", "bulk:list_operations", "List operations, the newest first."),
+    ("operation", "get", "bulk:get", "Show an operation and how far it is."),
+    ("operation", "cancel", "bulk:cancel", "Let an operation go no further."),
     ("import", "crontab", "importing:crontab", "Make tasks of the lines of a crontab."),
     ("import", "k8s", "importing:k8s", "Make tasks of Kubernetes CronJobs."),
     ("import", "celery", "importing:celery", "Make tasks of a Celery beat schedule."),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from taskscheduler.api.cli.bulk import ONE, AllMatching, do_to_many
 from taskscheduler.api.cli.common import COMMON, Common, Key, instant, pairs
 from taskscheduler.api.cli.output import say, show, show_all
 from taskscheduler.api.cli.views import TASK, TASKS
@@ -52,20 +53,50 @@ def list_tasks(
             say(f"there are more: --limit {limit} shows no more than {limit}, --all shows all")
 
 
-def cancel(task_id: str, /, *, idempotency_key: Key = None, common: Common = COMMON) -> None:
+def cancel(
+    task_id: str | None = None, /, *, matching: AllMatching = ONE, idempotency_key: Key = None, common: Common = COMMON
+) -> None:
     """Cancel a task and its active runs at once."""
+    if matching.means(task_id):
+        do_to_many("cancel", matching, {}, common, key=idempotency_key)
+        return
+    assert task_id is not None
     with common.client() as client:
         show(client.cancel(task_id, idempotency_key=idempotency_key), TASK, common.output)
 
 
-def pause(task_id: str, /, *, note: Note = None, idempotency_key: Key = None, common: Common = COMMON) -> None:
+def pause(
+    task_id: str | None = None,
+    /,
+    *,
+    matching: AllMatching = ONE,
+    note: Note = None,
+    idempotency_key: Key = None,
+    common: Common = COMMON,
+) -> None:
     """Let nothing fire until resumed."""
+    if matching.means(task_id):
+        do_to_many("pause", matching, {"note": note}, common, key=idempotency_key)
+        return
+    assert task_id is not None
     with common.client() as client:
         show(client.pause(task_id, note=note, idempotency_key=idempotency_key), TASK, common.output)
 
 
-def trigger(task_id: str, /, *, wait: Wait = False, idempotency_key: Key = None, common: Common = COMMON) -> None:
+def trigger(
+    task_id: str | None = None,
+    /,
+    *,
+    matching: AllMatching = ONE,
+    wait: Wait = False,
+    idempotency_key: Key = None,
+    common: Common = COMMON,
+) -> None:
     """Run a task now, whatever its schedule says."""
+    if matching.means(task_id):
+        do_to_many("trigger", matching, {}, common, key=idempotency_key)
+        return
+    assert task_id is not None
     with common.client() as client:
         started = client.trigger(task_id, idempotency_key=idempotency_key)
         if wait:
@@ -74,8 +105,20 @@ def trigger(task_id: str, /, *, wait: Wait = False, idempotency_key: Key = None,
             show(started, {"run": lambda task: task.run_id, **TASK}, common.output)
 
 
-def retry(task_id: str, /, *, wait: Wait = False, idempotency_key: Key = None, common: Common = COMMON) -> None:
+def retry(
+    task_id: str | None = None,
+    /,
+    *,
+    matching: AllMatching = ONE,
+    wait: Wait = False,
+    idempotency_key: Key = None,
+    common: Common = COMMON,
+) -> None:
     """Run the last failed run of a task again."""
+    if matching.means(task_id):
+        do_to_many("retry", matching, {}, common, key=idempotency_key)
+        return
+    assert task_id is not None
     with common.client() as client:
         started = client.retry(task_id, idempotency_key=idempotency_key)
         if wait:
@@ -84,8 +127,14 @@ def retry(task_id: str, /, *, wait: Wait = False, idempotency_key: Key = None, c
             show(started, {"run": lambda task: task.run_id, **TASK}, common.output)
 
 
-def delete(task_id: str, /, *, idempotency_key: Key = None, common: Common = COMMON) -> None:
+def delete(
+    task_id: str | None = None, /, *, matching: AllMatching = ONE, idempotency_key: Key = None, common: Common = COMMON
+) -> None:
     """Delete a task; its history is kept for a while."""
+    if matching.means(task_id):
+        do_to_many("delete", matching, {}, common, key=idempotency_key)
+        return
+    assert task_id is not None
     with common.client() as client:
         client.delete(task_id, idempotency_key=idempotency_key)
     say(f"task {task_id} is deleted")

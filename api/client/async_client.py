@@ -21,6 +21,8 @@ from taskscheduler.client.models import (
     Health,
     Ledger,
     LiveEvent,
+    Operation,
+    OperationPreview,
     Page,
     Preview,
     Run,
@@ -213,6 +215,48 @@ class AsyncClient(AsyncLetters):
         Raises Invalid for a range with more than 50,000 of them.
         """
         return await self._call(requests.ledger(task_id, since, until))
+
+    async def look_at_operation(
+        self,
+        action: str,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        all: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> OperationPreview:
+        """Count the tasks that `start_operation` would be about; nothing is changed."""
+        return await self._call(requests.look_at_operation(action, filter, all, arguments))
+
+    async def start_operation(
+        self,
+        action: str,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        all: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Do something to all tasks that the filter holds for, in the background; without a filter say `all`."""
+        return await self._call(requests.start_operation(action, filter, all, arguments, idempotency_key))
+
+    async def operation(self, operation_id: str) -> Operation:
+        """Read an operation and how far it is."""
+        return await self._call(requests.get_operation(operation_id))
+
+    async def iter_operations(self) -> AsyncIterator[Operation]:
+        """Give all operations, the newest first."""
+        cursor = None
+        while True:
+            page = await self._call(requests.list_operations(None, cursor))
+            for operation in page.items:
+                yield operation
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def cancel_operation(self, operation_id: str, *, idempotency_key: str | None = None) -> Operation:
+        """Let an operation go no further; raises Conflict when it has ended."""
+        return await self._call(requests.cancel_operation(operation_id, idempotency_key))
 
     async def graph(self, task_id: str, *, hops: int | None = None) -> Graph:
         """Read what runs before and after the task, `hops` tasks far (3, if left out)."""

@@ -426,6 +426,50 @@ class Calendar(CalendarSummary, frozen=True, kw_only=True):
     used_by: list[str] = []
 
 
+class Refusals(msgspec.Struct, frozen=True, kw_only=True):
+    """How many tasks an operation was refused by for one reason, and what one of them said."""
+
+    count: int = 0
+    example: str = ""
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is done to many tasks. Of `matched` so far, `done` is known: changed, unchanged or refused."""
+
+    id: str
+    action: str = ""
+    filter: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
+    status: str = ""
+    by: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    cancelled_by: str | None = None
+    expected: int = 0
+    expected_more: bool = False
+    matched: int = 0
+    done: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    refused: dict[str, Refusals] = {}
+
+
+class SampledTask(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the tasks that an operation would be about."""
+
+    id: str
+    name: str = ""
+    status: str = ""
+
+
+class OperationPreview(msgspec.Struct, frozen=True, kw_only=True):
+    """How many tasks an operation would be about, and some of them; with `more` there are others, not counted."""
+
+    matched: int = 0
+    more: bool = False
+    sample: list[SampledTask] = []
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """How the server is: `status` is UP, DOWN, OUT_OF_SERVICE or UNKNOWN."""
 

@@ -19,6 +19,8 @@ from taskscheduler.client.models import (
     Graph,
     Health,
     Ledger,
+    Operation,
+    OperationPreview,
     Page,
     Preview,
     Run,
@@ -105,6 +107,9 @@ _read_events = reader(Page[Event])
 _read_ledger = reader(Ledger)
 _read_why = reader(Why)
 _read_graph = reader(Graph)
+_read_operation = reader(Operation)
+_read_operations = reader(Page[Operation])
+_read_look = reader(OperationPreview)
 _read_preview = reader(Preview)
 _read_worker = reader(SeenWorker)
 _read_workers = reader(Page[SeenWorker])
@@ -291,6 +296,39 @@ def get_worker(name: str) -> Call[SeenWorker]:
 
 def drain_worker(name: str) -> Call[SeenWorker]:
     return _write("POST", f"/api/workers/{segment(name)}/drain", _read_worker, body={})
+
+
+def look_at_operation(
+    action: str, filter: Mapping[str, Any] | None, all: bool, arguments: Mapping[str, Any] | None
+) -> Call[OperationPreview]:
+    return _write("POST", "/api/operations", _read_look, body=_operation(action, filter, all, arguments, False))
+
+
+def start_operation(
+    action: str, filter: Mapping[str, Any] | None, all: bool, arguments: Mapping[str, Any] | None, key: str | None
+) -> Call[Operation]:
+    body = _operation(action, filter, all, arguments, True)
+    return _write("POST", "/api/operations", _read_operation, body=body, key=key)
+
+
+def _operation(
+    action: str, filter: Mapping[str, Any] | None, all: bool, arguments: Mapping[str, Any] | None, execute: bool
+) -> dict[str, Any]:
+    body = {"action": action, "filter": dict(filter or {}), "arguments": dict(arguments or {}), "execute": execute}
+    return {**body, "all": True} if all else body
+
+
+def get_operation(operation_id: str) -> Call[Operation]:
+    return Call(method="GET", path=f"/api/operations/{segment(operation_id)}", read=_read_operation)
+
+
+def list_operations(limit: int | None, cursor: str | None) -> Call[Page[Operation]]:
+    path = query("/api/operations", {"limit": limit, "cursor": cursor})
+    return Call(method="GET", path=path, read=_read_operations)
+
+
+def cancel_operation(operation_id: str, key: str | None) -> Call[Operation]:
+    return _write("POST", f"/api/operations/{segment(operation_id)}/cancel", _read_operation, key=key)
 
 
 def health() -> Call[Health]:

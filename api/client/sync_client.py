@@ -20,6 +20,8 @@ from taskscheduler.client.models import (
     Health,
     Ledger,
     LiveEvent,
+    Operation,
+    OperationPreview,
     Page,
     Preview,
     Run,
@@ -212,6 +214,47 @@ class Client(SyncLetters):
         Raises Invalid for a range with more than 50,000 of them.
         """
         return self._call(requests.ledger(task_id, since, until))
+
+    def look_at_operation(
+        self,
+        action: str,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        all: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> OperationPreview:
+        """Count the tasks that `start_operation` would be about; nothing is changed."""
+        return self._call(requests.look_at_operation(action, filter, all, arguments))
+
+    def start_operation(
+        self,
+        action: str,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        all: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Operation:
+        """Do something to all tasks that the filter holds for, in the background; without a filter say `all`."""
+        return self._call(requests.start_operation(action, filter, all, arguments, idempotency_key))
+
+    def operation(self, operation_id: str) -> Operation:
+        """Read an operation and how far it is."""
+        return self._call(requests.get_operation(operation_id))
+
+    def iter_operations(self) -> Iterator[Operation]:
+        """Give all operations, the newest first."""
+        cursor = None
+        while True:
+            page = self._call(requests.list_operations(None, cursor))
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def cancel_operation(self, operation_id: str, *, idempotency_key: str | None = None) -> Operation:
+        """Let an operation go no further; raises Conflict when it has ended."""
+        return self._call(requests.cancel_operation(operation_id, idempotency_key))
 
     def graph(self, task_id: str, *, hops: int | None = None) -> Graph:
         """Read what runs before and after the task, `hops` tasks far (3, if left out)."""

@@ -17,6 +17,7 @@ from taskscheduler.api.metrics import Metrics
 from taskscheduler.api.problems import FieldError, invalid
 from taskscheduler.api.settings import Settings
 from taskscheduler.domain.entities import stream_of
+from taskscheduler.domain.operation import OPERATION_STREAM
 from taskscheduler.projections.ports import ViewsUnavailable
 from taskscheduler.projections.queries import Queries
 from taskscheduler.streams.cassandra.in_force import ViewsInForce
@@ -26,6 +27,7 @@ from taskscheduler.streams.dispatch.queue import QueueService
 from taskscheduler.streams.dispatch.tokens import Tokens
 from taskscheduler.streams.hub import Hub
 from taskscheduler.streams.kafka.membership import Membership
+from taskscheduler.streams.operations import Operations, Tasks
 
 COUNT_SECONDS = 15.0
 """How often the tasks are counted for the metrics."""
@@ -59,6 +61,14 @@ class Serving(Part):
             seed=seed,
         )
 
+        self._operations = Operations(
+            Tasks(self.queries),
+            commands.handler,
+            log.partition_of,
+            lambda: self._membership.partitions,
+            rate=settings.bulk.rate,
+            ready=self._all_shown,
+        )
         self._ledger_check = LedgerCheck(
             self.queries,
             metrics,
@@ -76,6 +86,10 @@ class Serving(Part):
                 if entry.record is not None and entry.position <= replica.position:
                     self.hub.remember(partition, entry.position, entry.record)
         self._commands.replicas.observe(self.hub)
+        for share in self._commands.shares:
+            self._operations.know(share.store.others(OPERATION_STREAM))
+        self._commands.replicas.observe(self._operations)
+        loops.start("operations", self._operations.run)
         loops.start("membership of api", self._membership.run)
         loops.start("count of tasks", self._count)
         if self._settings.ledger.check_every:
@@ -84,6 +98,7 @@ class Serving(Part):
     def register(self, health: HealthRegistry, metrics: Metrics) -> None:
         """Reads need Cassandra, but writes do not: without it the process goes on."""
         health.register("cassandra", self._cassandra, needed=False)
+        metrics.watch("operations_running", lambda: self._operations.going)
 
     def users_of(self, calendar: str, limit: int) -> list[str]:
         """The ids of tasks that use a calendar."""
@@ -99,6 +114,11 @@ class Serving(Part):
             await self._views.reached(token)
         except ValueError as error:
             raise invalid([FieldError("/headers/consistency-token", str(error))]) from None
+
+    async def _all_shown(self) -> None:
+        """Returns when queries see all that was acknowledged anywhere. Raises LogUnavailable, ViewsUnavailable."""
+        await asyncio.gather(*(one.caught_up("") for one in self._commands.replicas.by_partition.values()))
+        await self._views.reached(self.token())
 
     def refuse(self) -> None:
         """No more claims and no more live events."""

@@ -153,6 +153,11 @@ class StateStore:
         """Rows that wait for a flush."""
         return self._buffer.dirty
 
+    def others(self, kind: str) -> list[str]:
+        """The ids of what is no task and begins so, such as `operation/`."""
+        start = kind.encode()
+        return [key.decode() for key, _ in self._others.scan(start, start + b"\xff")]
+
     def active_runs(self) -> int:
         """How many runs are active, counted one by one."""
         return sum(1 for _ in self._runs.scan(b"", b"\xff" * 8))

@@ -7,6 +7,7 @@ from taskscheduler.domain.calendar_definition import CalendarDefinition, DateRan
 from taskscheduler.domain.decision import Record
 from taskscheduler.domain.definition import CatchUp, Definition, HttpTarget, NoopTarget, QueueTarget
 from taskscheduler.domain.excluded import ExceptCalendar
+from taskscheduler.domain.operation_definition import OperationDefinition, Selection
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Cron, Every, OneTime
 from taskscheduler.domain.steps import Link, RunEnded
@@ -224,6 +225,35 @@ SAMPLES: dict[str, tuple[ev.Event, ...]] = {
     "worker.drain_requested.v1": (ev.WorkerDrainRequested(at=AT, by="ada"),),
     "worker.left.v1": (ev.WorkerLeft(at=AT, forget_at=AT + 9),),
     "worker.forgotten.v1": (ev.WorkerForgotten(at=AT),),
+    "operation.started.v1": (
+        ev.OperationStarted(
+            at=AT,
+            definition=OperationDefinition(
+                "tag",
+                Selection("paused", "night", {"team": "blue"}, AT + 9, ("a", "b")),
+                "why",
+                "latest",
+                {"env": "prod"},
+                12,
+                True,
+            ),
+            by="ada",
+        ),
+        ev.OperationStarted(at=AT, definition=OperationDefinition("cancel", Selection()), by="ada"),
+    ),
+    "operation.picked.v1": (
+        ev.OperationPicked(at=AT, page=1, targets=("a", "b"), cursor="c"),
+        ev.OperationPicked(at=AT, page=2, targets=()),
+    ),
+    "operation.advanced.v1": (
+        ev.OperationAdvanced(
+            at=AT, page=1, changed=3, unchanged=2, refused={"deleted": 1}, examples={"deleted": "a: it was deleted"}
+        ),
+        ev.OperationAdvanced(at=AT, page=2),
+    ),
+    "operation.cancelled.v1": (ev.OperationCancelled(at=AT, by="ada"),),
+    "operation.ended.v1": (ev.OperationEnded(at=AT, expire_at=AT + 9),),
+    "operation.forgotten.v1": (ev.OperationForgotten(at=AT),),
     "calendar.deleted.v1": (ev.CalendarDeleted(at=AT, by="ada"),),
 }
 

@@ -202,6 +202,12 @@ ADDED_SINCE = frozenset(
         "upstream.heard.v1",
         "chain.linked.v1",
         "dead_letter.purged.v1",
+        "operation.started.v1",
+        "operation.picked.v1",
+        "operation.advanced.v1",
+        "operation.cancelled.v1",
+        "operation.ended.v1",
+        "operation.forgotten.v1",
     ]
 )
 """Tags that came after the golden log was written."""
