@@ -11,8 +11,12 @@ from taskscheduler.api.bootstrap import FAMILIES, open_storage
 from taskscheduler.domain.decision import AnyAccepted, Record
 from taskscheduler.domain.entities import rules_of
 from taskscheduler.domain.events import FiresSkipped, RunsExpired
-from taskscheduler.domain.messages import Backfill, Complete, Lose, Retry
+from taskscheduler.domain.messages import Announce, Backfill, Complete, Lose, Retry, StartOperation
+from taskscheduler.domain.operation import operation_id
+from taskscheduler.domain.operation_definition import OperationDefinition, Selection
 from taskscheduler.domain.values import HOUR, MINUTE
+from taskscheduler.domain.worker import worker_id
+from taskscheduler.domain.worker_info import WorkerInfo
 from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.tables import Key
 from taskscheduler.streams.claimable import Claimables
@@ -28,7 +32,8 @@ from tests.projections.history import EVERY_MINUTE, START, History
 
 
 def a_history(rounds: int = 3) -> History:
-    """Tasks that fired and failed, one run again and reported late, and calendars, one of them deleted, one changed."""
+    """Tasks that fired and failed, one run again and reported late; calendars, one of them deleted and one changed; a
+    worker and an operation."""
     history = History()
     history.define("holidays", "2026-12-25")
     history.define("gone", "2026-05-01")
@@ -49,6 +54,8 @@ def a_history(rounds: int = 3) -> History:
     history.record("often", (skipped, RunsExpired(history.now, START - 2 * HOUR, None)))
     history.define("holidays", "2026-12-25", "2026-12-26", note="both")
     history.undefine("gone")
+    history.do(worker_id("w"), Announce(WorkerInfo("5c1f", ("mail",)), 2))
+    history.do(operation_id("o"), StartOperation(OperationDefinition("pause", Selection())))
     return history
 
 
