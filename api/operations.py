@@ -97,6 +97,10 @@ RESPONSE_HEADERS: dict[str, Schema] = {
         "description": "Where the task, or the calendar, is.",
         "schema": {"type": "string", "format": "uri-reference"},
     },
+    "Unique-Existing": {
+        "description": "There when the task had the unique key already, and none was made.",
+        "schema": {"type": "string", "const": "true"},
+    },
     "Idempotent-Replayed": {
         "description": "There when the answer is a repeated one.",
         "schema": {"type": "string", "const": "true"},

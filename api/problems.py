@@ -45,6 +45,7 @@ class Problem(Exception):
         retry_after: float | None = None,
         outcome: str | None = None,
         headers: Headers = (),
+        task_id: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.kind = kind
@@ -53,6 +54,7 @@ class Problem(Exception):
         self.retry_after = retry_after
         self.outcome = outcome
         self.headers = headers
+        self.task_id = task_id
 
     @property
     def status(self) -> int:
@@ -70,6 +72,8 @@ class Problem(Exception):
         }
         if self.fields:
             document["errors"] = self.fields
+        if self.task_id is not None:
+            document["task_id"] = self.task_id
         if self.outcome is not None:
             document["outcome"] = self.outcome
         return document
@@ -97,6 +101,7 @@ KINDS: dict[str, Kind] = {
         409, "Not in this state", "The state of the task, run, claim, calendar or operation does not allow it."
     ),
     "exists": Kind(409, "The id is taken", "There is a task of this id already."),
+    "not-unique": Kind(409, "The unique key is taken", "`task_id` names the task that has it."),
     "claim-lost": Kind(409, "The claim is lost", "Another holds the attempt, or it has ended."),
     "gone": Kind(410, "Deleted", "The task was deleted; its history is kept for a while."),
     "revision-mismatch": Kind(412, "Another revision", "`If-Match` names another revision than the task is at."),
@@ -123,6 +128,7 @@ _DOMAIN: dict[type[errors.DomainError], str] = {
     errors.OperationNotFound: "not-found",
     errors.NotSelected: "conflict",
     errors.TaskExists: "exists",
+    errors.NotUnique: "not-unique",
     errors.WrongState: "conflict",
     errors.RevisionMismatch: "revision-mismatch",
     errors.TooManyKeys: "too-many",
@@ -154,6 +160,8 @@ def problem_of(error: Exception, key: str = "/headers/idempotency-key") -> Probl
         return invalid([FieldError(error.pointer, error.detail)])
     if isinstance(error, errors.KeyReused):
         return Problem("key-reused", error.detail, fields=[FieldError(key, error.detail)])
+    if isinstance(error, errors.NotUnique):
+        return Problem("not-unique", error.detail, task_id=error.holder)
     if isinstance(error, errors.DomainError):
         return Problem(_DOMAIN[type(error)], error.detail)
     if isinstance(error, Unavailable):

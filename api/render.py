@@ -10,6 +10,7 @@ import msgspec
 
 from taskscheduler.api import render_chain
 from taskscheduler.api.durations import format_duration, format_steps
+from taskscheduler.api.schemas.unique import render_unique
 from taskscheduler.api.values import format_instant
 from taskscheduler.domain.definition import (
     CatchUp,
@@ -118,6 +119,7 @@ def definition(of: Definition) -> dict[str, Any]:
         "queue_timeout": _length(of.queue_timeout),
         "heartbeat_timeout": _length(of.heartbeat_timeout),
         "deadline": _length(of.deadline),
+        "unique": None if of.unique is None else render_unique(of.unique),
         "then": of.then,
         "on_failure": of.on_failure,
         "after": None if of.after is None else render_chain.after(of.after),
@@ -362,6 +364,7 @@ _NOT_SHOWN = {"type", "at", "token_hash", "request", "key", "fingerprint"}
 
 _INSTANTS = {
     "before",
+    "check_at",
     "claim_by",
     "deadline",
     "ended_at",

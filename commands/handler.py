@@ -150,6 +150,10 @@ class CommandHandler:
         assert type(state) is Task
         return state
 
+    def entity(self, id: str) -> Entity:
+        """The same of anything."""
+        return self._folded.state(id)
+
     def calendar(self, name: str) -> Calendar:
         """The same of a calendar."""
         state = self._folded.state(calendar_id(name))

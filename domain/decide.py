@@ -6,7 +6,7 @@ from typing import NamedTuple, assert_never
 
 from msgspec.structs import replace
 
-from taskscheduler.domain import backfill, chains, dead_letters, errors
+from taskscheduler.domain import backfill, chains, dead_letters, errors, uniqueness
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.calendar_use import follow
@@ -20,6 +20,7 @@ from taskscheduler.domain.schedule import first_fire
 from taskscheduler.domain.selecting import holds, retagged
 from taskscheduler.domain.settle import fail_attempt, lose, plan_retention, release, settle
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS, Released, Run, Task
+from taskscheduler.domain.unique import UNIQUE_STREAM
 from taskscheduler.domain.update import update
 from taskscheduler.domain.values import SECOND, Instant
 
@@ -80,6 +81,7 @@ def decide(task: Task, command: msg.TaskCommand, context: msg.Context, policy: m
         catch_up(draft)
         backfill.fill(draft)
         chains.pass_on(draft, task)
+        uniqueness.pass_on(draft, task)
         plan_retention(draft)
     return Decided(
         events=tuple(draft.events),
@@ -104,7 +106,10 @@ def _apply(draft: Draft, command: msg.TaskCommand, context: msg.Context, reply: 
                 raise errors.NotSelected("the task is no longer one of those that the operation is about")
             _apply(draft, command.command, context, reply)
         case msg.Hear():
-            chains.hear(draft, _changeable(draft.task), command)
+            if command.sender.startswith(UNIQUE_STREAM):
+                _hear_unique(draft, command)
+            else:
+                chains.hear(draft, _changeable(draft.task), command)
         case msg.Taken():
             chains.taken(draft, command)
         case msg.Claim():
@@ -206,6 +211,16 @@ def _end(draft: Draft, actor: str) -> None:
     """Cancel what runs and account for what has come but did not run."""
     backfill.cancel_runs_and_end_all(draft, actor)
     drop_owed(draft, draft.now + 1)
+
+
+def _hear_unique(draft: Draft, command: msg.Hear) -> None:
+    _changeable(draft.task)
+    for told in command.steps:
+        if told.number <= draft.task.heard.get(command.sender, 0):
+            continue
+        if uniqueness.hear(draft, command.sender, told):
+            _end(draft, uniqueness.ACTOR)
+            draft.add(ev.TaskCancelled(at=draft.now, by=uniqueness.ACTOR))
 
 
 def _retry(draft: Draft, command: msg.Retry) -> str:

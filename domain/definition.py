@@ -150,6 +150,18 @@ class After(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     on: On = "success"
 
 
+OnConflict: TypeAlias = Literal["reject", "replace", "return_existing"]
+"""What becomes of a task whose unique key another one holds: it is not made, or it takes that one's place."""
+
+
+class Uniqueness(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """No other task with the same key is made while this one has not ended, or within `period` of its making."""
+
+    key: str
+    period: Millis | None = None
+    on_conflict: OnConflict = "reject"
+
+
 class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A task as its owner defined it. `revision` counts the changes of this."""
 
@@ -176,6 +188,8 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     on_failure: tuple[str, ...] = ()
     """Tasks that run when a run of this one has failed for good."""
     after: After | None = None
+    unique: Uniqueness | None = None
+    """The key that no other task has meanwhile; fixed when the task is made."""
 
 
 class DefinitionPatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from taskscheduler.domain import calendar as calendars
 from taskscheduler.domain import decide as tasks
 from taskscheduler.domain import operation as operations
+from taskscheduler.domain import unique as uniques
 from taskscheduler.domain import worker as workers
 from taskscheduler.domain.calendar import CALENDAR_STREAM, Calendar
 from taskscheduler.domain.decided import Decided
@@ -21,12 +22,13 @@ from taskscheduler.domain.messages import Context, Policy
 from taskscheduler.domain.operation import OPERATION_STREAM, Operation
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.state import wakeup as task_wakeup
+from taskscheduler.domain.unique import UNIQUE_STREAM, Unique
 from taskscheduler.domain.values import Instant
 from taskscheduler.domain.worker import WORKER_STREAM, Worker
 
 TASK_STREAM = "task/"
 
-Other: TypeAlias = Calendar | Worker | Operation
+Other: TypeAlias = Calendar | Unique | Worker | Operation
 """What is no task."""
 
 Entity: TypeAlias = Task | Other
@@ -46,6 +48,7 @@ OTHERS: dict[str, Rules] = {
     CALENDAR_STREAM: Rules(Calendar, calendars.evolve, calendars.decide, calendars.wakeup),
     WORKER_STREAM: Rules(Worker, workers.evolve, workers.decide, workers.wakeup),
     OPERATION_STREAM: Rules(Operation, operations.evolve, operations.decide, operations.wakeup),
+    UNIQUE_STREAM: Rules(Unique, uniques.evolve, uniques.decide, uniques.wakeup),
 }
 
 

@@ -23,6 +23,14 @@ class TaskExists(DomainError):
     """The id is taken."""
 
 
+class NotUnique(DomainError):
+    """Another task, `holder`, has the unique key."""
+
+    def __init__(self, detail: str, holder: str) -> None:
+        super().__init__(detail)
+        self.holder = holder
+
+
 class WorkerNotFound(DomainError):
     """No worker of this name was seen, or it is forgotten."""
 

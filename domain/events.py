@@ -30,6 +30,8 @@ BackfillOverlap: TypeAlias = Literal["buffer_all", "allow_all"]
 BackfillEnd: TypeAlias = Literal["cancelled", "task_ended"]
 Hearing: TypeAlias = Literal["started", "waits", "ignored"]
 """What the end of another task's run led to: a run, nothing until others have ended too, or nothing at all."""
+UniqueEnd: TypeAlias = Literal["ended", "absent", "lost"]
+"""Why a task does not hold a unique key: it has ended, it was never made, or another one had the key by then."""
 IgnoreReason: TypeAlias = Literal["paused", "not_awaited", "too_deep"]
 
 
@@ -289,6 +291,7 @@ class KeyUsed(_Event, frozen=True, gc=False, tag="key.used.v1"):
     verb: str
     run_id: str | None = None
     backfill_id: str | None = None
+    task_id: str | None = None
 
 
 class DeadLetterPurged(_Event, frozen=True, gc=False, tag="dead_letter.purged.v1"):
@@ -372,6 +375,34 @@ class ChainLinked(_Event, frozen=True, gc=False, tag="chain.linked.v1"):
     other: str
     number: int
     kinds: tuple[EdgeKind, ...] = ()
+
+
+class UniqueReserved(_Event, frozen=True, gc=False, tag="unique.reserved.v1"):
+    """The task holds the unique key from now on, until `until` if that is set.
+
+    At `check_at` it is asked whether it is there, unless it says so before: that is the step `number` of it.
+    """
+
+    task_id: str
+    until: Instant | None = None
+    check_at: Instant | None = None
+    number: int | None = None
+
+
+class UniqueReleased(_Event, frozen=True, gc=False, tag="unique.released.v1"):
+    """The task holds the unique key no more, if it did; `number` is the step of it that said so."""
+
+    task_id: str
+    why: UniqueEnd
+    number: int | None = None
+
+
+class UniqueHeard(_Event, frozen=True, gc=False, tag="unique.heard.v1"):
+    """The step `number` of the key `unique` asked whether the task is there, or said which other one has the key."""
+
+    unique: str
+    number: int
+    taken_by: str | None = None
 
 
 class WorkerSeen(_Event, frozen=True, gc=False, tag="worker.seen.v1"):
@@ -488,6 +519,9 @@ Event: TypeAlias = (
     | OperationCancelled
     | OperationEnded
     | OperationForgotten
+    | UniqueReserved
+    | UniqueReleased
+    | UniqueHeard
 )
 
 

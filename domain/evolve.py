@@ -284,7 +284,7 @@ def _key_used(task: Task, e: ev.KeyUsed) -> Task:
 def with_key(keys: dict[str, UsedKey], e: ev.KeyUsed) -> dict[str, UsedKey]:
     """The keys that are remembered, one more of them."""
     keys = {key: used for key, used in keys.items() if used.at > e.at - KEY_LIFETIME}
-    keys[e.key] = UsedKey(fingerprint=e.fingerprint, verb=e.verb, at=e.at, run_id=e.run_id, backfill_id=e.backfill_id)
+    keys[e.key] = UsedKey(e.fingerprint, e.verb, e.at, e.run_id, e.backfill_id, e.task_id)
     return keys
 
 
@@ -392,6 +392,9 @@ _APPLY: dict[type, Callable[[Task, Any], Task]] = {
         ),
         _not_about_it,
     ),
+    ev.UniqueHeard: evolve_chains.unique_heard,
+    ev.UniqueReserved: _not_about_it,
+    ev.UniqueReleased: _not_about_it,
     ev.CalendarDefined: _not_about_it,
     ev.CalendarDeleted: _not_about_it,
     ev.WorkerSeen: _not_about_it,

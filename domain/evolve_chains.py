@@ -37,6 +37,11 @@ def linked(task: Task, e: ev.ChainLinked) -> Task:
     return replace(task, links=links, heard=with_heard(task.heard, e.other, e.number))
 
 
+def unique_heard(task: Task, e: ev.UniqueHeard) -> Task:
+    """What the stream of a unique key has said or asked."""
+    return replace(task, heard=with_heard(task.heard, e.unique, e.number))
+
+
 def ignored_run(e: ev.UpstreamHeard) -> Run:
     """The row that stands for a step that led to nothing. `row` must be set."""
     assert e.row is not None

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from taskscheduler.domain.calendar_definition import CalendarDefinition, ResolvedDays
-from taskscheduler.domain.definition import Definition, DefinitionPatch, Lane
+from taskscheduler.domain.definition import Definition, DefinitionPatch, Lane, Uniqueness
 from taskscheduler.domain.events import BackfillOverlap, Error, Missed, Upstream
 from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.operation_definition import OperationDefinition, Selection
@@ -131,6 +131,13 @@ class Hear(msgspec.Struct, frozen=True, gc=False):
 
     sender: str
     steps: tuple[Told, ...]
+
+
+class Reserve(msgspec.Struct, frozen=True, gc=False):
+    """Let a task that is to be made hold a unique key, as far as `unique` allows."""
+
+    task_id: str
+    unique: Uniqueness
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
@@ -283,4 +290,6 @@ TaskCommand: TypeAlias = (
 
 OperationCommand: TypeAlias = StartOperation | PickPage | Advance | CancelOperation
 
-Command: TypeAlias = TaskCommand | DefineCalendar | DeleteCalendar | Announce | Drain | Leave | OperationCommand
+Command: TypeAlias = (
+    TaskCommand | DefineCalendar | DeleteCalendar | Announce | Drain | Leave | Reserve | OperationCommand
+)

@@ -169,6 +169,7 @@ class UsedKey(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     at: Instant
     run_id: str | None = None
     backfill_id: str | None = None
+    task_id: str | None = None
 
 
 class Task(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

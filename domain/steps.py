@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from taskscheduler.domain.values import Instant, Json
+from taskscheduler.domain.values import Instant, Json, Millis
 
 RunEnd: TypeAlias = Literal["succeeded", "failed", "cancelled"]
 """How a run ended."""
@@ -43,7 +43,27 @@ class Link(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="link", 
     kinds: tuple[EdgeKind, ...] = ()
 
 
-Step: TypeAlias = RunEnded | Link
+class UniqueClaimed(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="unique_claimed", omit_defaults=True):
+    """The sender, a task, was made and holds the key that the receiver is about; for a period, if one is given."""
+
+    period: Millis | None = None
+
+
+class UniqueEnded(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="unique_ended", omit_defaults=True):
+    """The sender, a task, has ended and needs its unique key no more."""
+
+
+class UniqueCheck(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="unique_check", omit_defaults=True):
+    """The receiver has reserved the key that the sender is about: is it there?"""
+
+
+class UniqueTaken(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="unique_taken", omit_defaults=True):
+    """Another task, `by`, has the key that the sender is about: the receiver is to be cancelled."""
+
+    by: str
+
+
+Step: TypeAlias = RunEnded | Link | UniqueClaimed | UniqueEnded | UniqueCheck | UniqueTaken
 
 
 class Told(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

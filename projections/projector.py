@@ -55,12 +55,14 @@ _OTHERS: dict[type, Callable[[AcceptedOther], list[Change]]] = {
     Worker: workers.project,
     Operation: operations.project,
 }
+"""Of what else is on the log nothing is asked."""
 
 
 def project(accepted: AnyAccepted) -> list[Change]:
     """What the record changes, in order."""
     if isinstance(accepted, AcceptedOther):
-        return _OTHERS[type(accepted.after)](accepted)
+        of = _OTHERS.get(type(accepted.after))
+        return [] if of is None else of(accepted)
     return [
         *task_view.project(accepted),
         *task_list.project(accepted),

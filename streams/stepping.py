@@ -14,6 +14,7 @@ from taskscheduler.domain.entities import Entity
 from taskscheduler.domain.messages import Hear, Taken
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.steps import Told
+from taskscheduler.domain.unique import Unique
 from taskscheduler.streams.outbox import Outbox
 
 ACTOR = "scheduler"
@@ -168,4 +169,4 @@ def _heard(answer: Answer, batch: _Batch) -> tuple[int, str | None]:
 
 def heard_of(state: Entity, sender: str) -> int:
     """The number of the last step that a stream has heard of another one."""
-    return state.heard.get(sender, 0) if isinstance(state, Task) else 0
+    return state.heard.get(sender, 0) if isinstance(state, (Task, Unique)) else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -26,6 +26,12 @@ def create(
         bool,
         Parameter(negative="", show_default=False, help="Wait until the first run has ended; exit 1 if it failed."),
     ] = False,
+    unique: Annotated[str | None, Parameter(help="A key that no other task has until this one has ended.")] = None,
+    unique_period: Annotated[str | None, Parameter(help="With --unique: for so long instead.")] = None,
+    on_conflict: Annotated[
+        Literal["reject", "replace", "return_existing"] | None,
+        Parameter(help="With --unique: what to do when another task has the key (default: fail)."),
+    ] = None,
     idempotency_key: Key = None,
     common: Common = COMMON,
 ) -> None:
@@ -37,6 +43,11 @@ def create(
         raise UsageError("the task needs a name: taskscheduler task create NAME ...")
     if "target" not in fields:
         raise UsageError("say what to run: --http URL, --queue QUEUE --kind KIND, --kafka TOPIC, or --noop")
+    if unique is not None:
+        given = {"key": unique, "period": unique_period, "on_conflict": on_conflict}
+        fields["unique"] = {name: value for name, value in given.items() if value is not None}
+    elif unique_period is not None or on_conflict is not None:
+        raise UsageError("--unique-period and --on-conflict go with --unique")
     if idempotency_key is not None:
         fields["idempotency_key"] = idempotency_key
     with common.client() as client:

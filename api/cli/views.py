@@ -36,6 +36,7 @@ TASK: Columns = {
     "queue timeout": lambda task: task.queue_timeout,
     "heartbeat timeout": lambda task: task.heartbeat_timeout,
     "deadline": lambda task: task.deadline,
+    "unique": lambda task: task.unique and task.unique.get("key"),
     "created": lambda task: task.created_at,
     "updated": lambda task: task.updated_at,
     "revision": lambda task: task.revision,

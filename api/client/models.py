@@ -27,6 +27,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     queue_timeout: timedelta | str | float | UnsetType = UNSET
     heartbeat_timeout: timedelta | str | float | UnsetType = UNSET
     deadline: timedelta | str | float | UnsetType = UNSET
+    unique: dict[str, Any] | UnsetType = UNSET
     overlap: str | UnsetType = UNSET
     catch_up: dict[str, Any] | UnsetType = UNSET
     priority: int | UnsetType = UNSET
@@ -185,6 +186,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     queue_timeout: timedelta | None = None
     heartbeat_timeout: timedelta | None = None
     deadline: timedelta | None = None
+    unique: dict[str, Any] | None = None
     overlap: str = "skip"
     catch_up: CatchUp = CatchUp()
     priority: int = 5

@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
 from taskscheduler.api import operations as op
+from taskscheduler.api import render
 from taskscheduler.api.body import BATCH_LIMIT, read_object
 from taskscheduler.api.calendars.fill_in import fill_in
 from taskscheduler.api.chains import check_chain, linked
@@ -26,11 +27,13 @@ from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.schemas.target import Rules
 from taskscheduler.api.schemas.task import read_new_task
 from taskscheduler.api.tracing import trace_parent
-from taskscheduler.commands.handler import Ask, Done, Unavailable
+from taskscheduler.api.uniques import Existing, reserve
+from taskscheduler.commands.handler import Answer, Ask, Done, Unavailable
 from taskscheduler.domain.chains import edges_of
-from taskscheduler.domain.definition import Definition
+from taskscheduler.domain.definition import Definition, Uniqueness
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.messages import Create
+from taskscheduler.projections.task_view import view_of
 
 MOST_TASKS = 1_000
 BREATH = 50
@@ -72,9 +75,29 @@ def handlers(node: Node, rules: Rules) -> list[HTTPRouteHandler]:
         ask = Ask(task_id, Create(definition), key=used, trace=trace)
         return _Prepared(ask, edges_of(definition).keys(), definition, errors)
 
-    async def create(prepared: Sequence[_Prepared]) -> list[Problem | Done]:
+    async def handle_all(asks: list[Ask]) -> list[Answer | Existing]:
+        """Those with a unique key each on its own way, the others together."""
+        plain = [ask for ask in asks if _unique(ask) is None]
+        unique = [(ask, of) for ask in asks if (of := _unique(ask)) is not None]
+        apart = asyncio.gather(*[handle_unique(ask, of) for ask, of in unique])
+        answers: dict[int, Answer | Existing] = {}
+        answers.update(zip(map(id, plain), await node.handler.handle_many(plain), strict=True))
+        answers.update(zip([id(ask) for ask, _ in unique], await apart, strict=True))
+        return [answers[id(ask)] for ask in asks]
+
+    async def handle_unique(ask: Ask, unique: Uniqueness) -> Answer | Existing:
+        try:
+            existing = await reserve(node, ask.task_id, unique, ask.key, ask.trace)
+        except (DomainError, Unavailable) as error:
+            return error
+        if existing is not None:
+            return existing
+        [answer] = await node.handler.handle_many([ask])
+        return answer
+
+    async def create(prepared: Sequence[_Prepared]) -> list[Problem | Done | Existing]:
         """Tasks that name none of each other."""
-        found: dict[int, Problem | Done] = {}
+        found: dict[int, Problem | Done | Existing] = {}
         asks: list[Ask] = []
         places: list[int] = []
         for place, (ask, named, definition, errors) in enumerate(prepared):
@@ -87,7 +110,10 @@ def handlers(node: Node, rules: Rules) -> list[HTTPRouteHandler]:
             else:
                 asks.append(ask)
                 places.append(place)
-        for place, answer in zip(places, await node.handler.handle_many(asks), strict=True):
+        for place, answer in zip(places, await handle_all(asks), strict=True):
+            if isinstance(answer, Existing):
+                found[place] = answer
+                continue
             try:
                 if isinstance(answer, Exception):
                     raise answer
@@ -141,7 +167,10 @@ def handlers(node: Node, rules: Rules) -> list[HTTPRouteHandler]:
             for count, (place, answer) in enumerate(
                 zip(places, await create([prepared.pop(place) for place in places]), strict=True)
             ):
-                if isinstance(answer, Done):
+                if isinstance(answer, Existing):
+                    shown = render.task(view_of(answer.task))
+                    results[place] = msgspec.Raw(encode({"status": 200, "task": shown}))
+                elif isinstance(answer, Done):
                     results[place] = msgspec.Raw(encode({"status": 201, "task": made(answer)[0]}))
                     partition, _, position = answer.token.partition(":")
                     tokens[partition] = max(tokens.get(partition, 0), int(position))
@@ -153,6 +182,11 @@ def handlers(node: Node, rules: Rules) -> list[HTTPRouteHandler]:
         return json_reply(200, {"results": results}, headers=consistency(token or node.token()))
 
     return [create_tasks]
+
+
+def _unique(ask: Ask) -> Uniqueness | None:
+    assert isinstance(ask.command, Create)
+    return ask.command.definition.unique
 
 
 def _first(prepared: dict[int, _Prepared]) -> list[int]:

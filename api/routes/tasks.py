@@ -26,6 +26,7 @@ from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.schemas.target import Rules
 from taskscheduler.api.schemas.task import needs_base, read_new_task, read_note, read_update
 from taskscheduler.api.tracing import trace_parent
+from taskscheduler.api.uniques import Existing, reserve
 from taskscheduler.commands.handler import Done
 from taskscheduler.domain.errors import RevisionMismatch, TaskGone, TaskNotFound
 from taskscheduler.domain.messages import Cancel, Create, Delete, Pause, Retry, Trigger
@@ -44,6 +45,14 @@ def made(done: Done) -> tuple[dict[str, Any], Headers]:
     return render.task(view_of(state)), headers + (REPLAYED if replayed else ())
 
 
+def _found(existing: Existing) -> Reply:
+    """The task that has the unique key already, as it is now."""
+    state = existing.task
+    headers: Headers = ((b"location", f"/api/tasks/{state.id}".encode()), (b"unique-existing", b"true"))
+    headers += etag(state.revision) + consistency(existing.token) + (REPLAYED if existing.replayed else ())
+    return json_reply(200, render.task(view_of(state)), headers=headers)
+
+
 def handlers(node: Node, rules: Rules) -> list[HTTPRouteHandler]:
     """The routes of tasks."""
 
@@ -55,11 +64,18 @@ def handlers(node: Node, rules: Rules) -> list[HTTPRouteHandler]:
                 "createTask",
                 "tasks",
                 "Create a task",
-                {201: op.Response("The task.", ref("Task"), ("Location", *TASK_HEADERS))},
+                {
+                    200: op.Response(
+                        "Another task has the unique key: that one.",
+                        ref("Task"),
+                        ("Location", "Unique-Existing", *TASK_HEADERS),
+                    ),
+                    201: op.Response("The task.", ref("Task"), ("Location", *TASK_HEADERS)),
+                },
                 description="Without an id it gets one, derived from the Idempotency-Key if there is one.",
                 parameters=(op.KEY, op.TRACE),
                 body="TaskIn",
-                problems=("exists", *op.ON_WRITE),
+                problems=("exists", "not-unique", *op.ON_WRITE),
             )
         ),
     )
@@ -76,6 +92,10 @@ def handlers(node: Node, rules: Rules) -> list[HTTPRouteHandler]:
         await check_chain(node, task_id, None, definition, errors)
         if errors.late:
             errors.check(repeated=is_known(node, task_id, key))
+        if definition.unique is not None:
+            existing = await reserve(node, task_id, definition.unique, key, trace_parent.get())
+            if existing is not None:
+                return _found(existing)
         done = await node.handler.handle(task_id, Create(definition), key=key, trace=trace_parent.get())
         await linked(node, done)
         content, headers = made(done)

@@ -30,6 +30,8 @@ from taskscheduler.api.schemas.shapes import (
 )
 from taskscheduler.api.schemas.target import SCHEMA as TARGET_SCHEMA
 from taskscheduler.api.schemas.target import Rules, read_target
+from taskscheduler.api.schemas.unique import SCHEMA as UNIQUE_SCHEMA
+from taskscheduler.api.schemas.unique import read_unique
 from taskscheduler.domain.definition import PAYLOAD_LIMIT, CatchUp, Definition, DefinitionPatch, Overlap
 from taskscheduler.domain.events import Missed
 from taskscheduler.domain.messages import Update
@@ -85,6 +87,7 @@ def read_new_task(fields: Fields, now: Instant, rules: Rules, *, in_batch: bool 
             then=read_names(fields, "then"),
             on_failure=read_names(fields, "on_failure"),
             after=after,
+            unique=read_unique(fields.object("unique")),
         ),
         fields.take("idempotency_key") if in_batch else None,
     )
@@ -156,6 +159,9 @@ def _read_patch(fields: Fields, now: Instant, rules: Rules, base: Definition | N
     for name, shortest in TIMEOUTS.items():
         if name in fields:
             given[name] = fields.duration(name, shortest, LONGEST, None)
+    if "unique" in fields:
+        fields.take("unique")
+        fields.error("unique", "is fixed when the task is made; cancel it and make another one")
     fields.end()
     return DefinitionPatch(**given)
 
@@ -239,12 +245,20 @@ COMPONENTS: dict[str, Schema] = {
     "TargetIn": TARGET_SCHEMA,
     "RetryIn": RETRY_SCHEMA,
     "CatchUpIn": CATCH_UP_SCHEMA,
+    "UniqueIn": UNIQUE_SCHEMA,
     "TaskIn": request(
-        _REQUIRED, {"id": ID, **_OPTIONAL}, examples=[_EXAMPLE, {"name": "Now", "target": {"type": "noop"}}]
+        _REQUIRED,
+        {"id": ID, "unique": ref("UniqueIn"), **_OPTIONAL},
+        examples=[_EXAMPLE, {"name": "Now", "target": {"type": "noop"}}],
     ),
     "TaskInBatch": request(
         _REQUIRED,
-        {"id": ID, "idempotency_key": text(1, 255, pattern="^[ -~]+$"), **_OPTIONAL},
+        {
+            "id": ID,
+            "idempotency_key": text(1, 255, pattern="^[ -~]+$"),
+            "unique": ref("UniqueIn"),
+            **_OPTIONAL,
+        },
         examples=[{**_EXAMPLE, "idempotency_key": "report-2030-01-31"}],
     ),
     "BatchIn": request(

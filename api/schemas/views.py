@@ -25,6 +25,7 @@ from taskscheduler.api.schemas.shapes import (
     words,
 )
 from taskscheduler.api.schemas.task import OVERLAPS
+from taskscheduler.api.schemas.unique import SHOWN as UNIQUE
 from taskscheduler.api.schemas.work import KIND
 from taskscheduler.domain.events import BackfillOverlap
 from taskscheduler.domain.state import MAX_BACKFILLS, BackfillStatus, Counts
@@ -164,6 +165,7 @@ _TASK: dict[str, Schema] = {
     "queue_timeout": nullable(DURATION_OUT),
     "heartbeat_timeout": nullable(DURATION_OUT),
     "deadline": nullable(DURATION_OUT),
+    "unique": {"anyOf": [ref("Unique"), {"type": "null"}]},
     "status": words(*TASK_STATUSES),
     "revision": {**whole(1, 2**62), "description": "Counts the changes of the definition."},
     "version": {**whole(1, 2**62), "description": "Counts all decisions."},
@@ -275,6 +277,7 @@ COMPONENTS: dict[str, Schema] = {
         }
     ),
     "CatchUp": response({"policy": words("all", "latest", "none"), "window": DURATION_OUT, "limit": COUNT}),
+    "Unique": UNIQUE,
     "Counts": response(
         dict.fromkeys(Counts.__struct_fields__, COUNT),
         description="`fired` counts runs made, `skipped` nominal times.",
@@ -314,13 +317,13 @@ COMPONENTS: dict[str, Schema] = {
             "results": array(
                 {
                     "oneOf": [
-                        response({"status": {"const": 201}, "task": ref("Task")}),
+                        response({"status": {"enum": [200, 201]}, "task": ref("Task")}),
                         response({"status": whole(400, 599), "error": ref("Problem")}),
                     ]
                 }
             )
         },
-        description="One result for each task, in order.",
+        description="One result for each task, in order; 200 is a task that had the unique key already.",
     ),
     "Event": response(_EVENT, description="One fact in the history of a task."),
     "EventPage": page_of("Event"),
@@ -398,6 +401,7 @@ COMPONENTS: dict[str, Schema] = {
         },
         {
             "errors": array(response({"pointer": TEXT, "detail": TEXT}), description="Everything that is wrong."),
+            "task_id": {**ID, "description": "The task that has the unique key."},
             "outcome": words("none", "unknown", description="`unknown`: the write may have happened."),
         },
         description="An error (RFC 9457).",

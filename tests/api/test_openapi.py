@@ -74,7 +74,7 @@ def test_every_operation_says_what_it_takes_and_answers() -> None:
         assert {"400", "500"} <= set(responses), path
         parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
         assert {part[1:-1] for part in path.split("/") if part.startswith("{")} <= parameters, path
-        if method in ("post", "patch") and path != "/api/schedules/preview":
+        if method in ("post", "patch", "put", "delete") and path != "/api/schedules/preview":
             assert "Idempotency-Key" in parameters, path
             assert "503" in responses, path
         if "requestBody" in operation:

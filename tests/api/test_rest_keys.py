@@ -64,6 +64,29 @@ async def test_a_key_is_honoured_on_every_write(api: httpx.AsyncClient) -> None:
         assert (await api.patch(path, json={"name": "y"}, headers=key)).status_code == 422
 
 
+async def test_a_key_is_honoured_where_something_ends(api: httpx.AsyncClient) -> None:
+    """What is gone is gone once: a second request with the same key is answered as the first one was."""
+    await create(api, id="t")
+    await api.put("/api/calendars/c", json={"dates": ["2030-12-24"]})
+    for path in ("/api/tasks/t", "/api/calendars/c"):
+        key = {"Idempotency-Key": f"end of {path}"}
+        first, again = [await api.delete(path, headers=key) for _ in range(2)]
+        assert (first.status_code, again.status_code) == (204, 204)
+        assert again.headers["idempotent-replayed"] == "true"
+        assert (await api.delete(path)).status_code in (404, 410)
+
+
+async def test_a_calendar_is_put_once_under_a_key(api: httpx.AsyncClient) -> None:
+    key = {"Idempotency-Key": "k"}
+    first = await api.put("/api/calendars/c", json={"dates": ["2030-12-24"]}, headers=key)
+    await api.put("/api/calendars/c", json={"dates": ["2030-12-25"]})
+    again = await api.put("/api/calendars/c", json={"dates": ["2030-12-24"]}, headers=key)
+    assert (first.status_code, again.status_code, again.headers["idempotent-replayed"]) == (201, 201, "true")
+    assert (await api.get("/api/calendars/c")).json()["days"] == ["2030-12-25"]
+    other = await api.put("/api/calendars/c", json={"dates": ["2031-01-01"]}, headers=key)
+    assert other.json()["type"] == "/docs#key-reused"
+
+
 async def test_each_task_of_a_batch_succeeds_or_fails_on_its_own(api: httpx.AsyncClient) -> None:
     await create(api, id="taken")
     keyed = {**GOOD, "idempotency_key": "k"}

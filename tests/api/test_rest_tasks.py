@@ -59,6 +59,7 @@ async def test_a_task_is_created_with_every_default_and_read_again(api: httpx.As
         "queue_timeout": None,
         "heartbeat_timeout": None,
         "deadline": None,
+        "unique": None,
         "status": "scheduled",
         "revision": 1,
         "version": 1,

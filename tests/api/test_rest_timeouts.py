@@ -9,6 +9,8 @@ import httpx
 import pytest
 from rest_kit import Clock
 
+from taskscheduler.api.bootstrap import EmbeddedNode
+
 TARGET = {"type": "queue", "queue": "mail", "kind": "send"}
 CLAIM = "/api/queues/mail/claims"
 SECOND = 1_000
@@ -74,13 +76,16 @@ async def test_jitter_has_names(api: httpx.AsyncClient) -> None:
     assert (retry["jitter"], retry["retry_on"]) == ("full", ["Busy"])
 
 
-async def test_a_run_that_nobody_claims_becomes_a_dead_letter(api: httpx.AsyncClient, clock: Clock) -> None:
+async def test_a_run_that_nobody_claims_becomes_a_dead_letter(
+    api: httpx.AsyncClient, node: EmbeddedNode, clock: Clock
+) -> None:
     task_id = await created(api, queue_timeout="1m")
     await run_of(api, task_id, "queued")
     clock.now += 60 * SECOND
     run = await run_of(api, task_id, "failed")
     error = {"type": "QueueTimeout", "message": "the run was not claimed within its queue timeout"}
     assert (run["reason"], run["attempts"], run["error"]) == ("queue_timeout", [], error)
+    assert node.claimables.waiting == 0
     assert (await api.post(CLAIM, json={"worker": "w"})).json()["claims"] == []
     [letter] = (await api.get("/api/dead-letters?error_type=QueueTimeout")).json()["items"]
     assert (letter["id"], letter["error"], letter["task_id"]) == (run["id"], error, task_id)

@@ -34,6 +34,7 @@ def test_a_run_that_nobody_claims_fails() -> None:
 
 def test_a_claim_in_time_ends_the_waiting() -> None:
     task = queued(queue_timeout=MINUTE).claim("0:00:59.999", lease=30_000).wakes("0:01:29.999")
+    assert task.run.claim_by is None
     task.complete("0:01:10").status("completed")
 
 
@@ -111,6 +112,10 @@ def test_the_deadline_ends_a_run_that_runs_and_it_is_not_retried() -> None:
     assert last is not None
     assert last.attempts[0].error is not None
     assert (last.reason, last.attempts[0].error.type) == ("deadline", "DeadlineExceeded")
+
+
+def test_the_deadline_is_the_reason_although_no_attempt_is_left() -> None:
+    queued(deadline=MINUTE, retry=Retry(max_attempts=1)).claim("0:00").wake("0:01").then("timed_out #1, deadline")
 
 
 def test_the_timeout_of_an_attempt_may_come_first() -> None:

@@ -227,7 +227,8 @@ async def test_what_takes_too_long_ends_by_itself_and_can_be_looked_into(users: 
         late = await users.send("POST", f"/api/claims/{claim['token']}/complete", {"result": 7}, at=-1)
         assert late.status_code == 409
     letters = f"/api/dead-letters/{silent['id']}/{errors['HeartbeatTimeout'][1]}"
-    story = await users.read(letters)
+    # A refusal carries no token to read on from.
+    story = await users.until(letters, lambda story: story["late_reports"])
     assert [report["result"] for report in story["late_reports"]] == [7]
     assert story["definition"]["payload"] == {"n": 1}
     [group] = await users.pages(f"/api/dead-letters/groups?task_id={slow['id']}")
@@ -240,3 +241,30 @@ async def test_what_takes_too_long_ends_by_itself_and_can_be_looked_into(users: 
     assert await users.pages(f"/api/dead-letters?tag=of:{name}-3") == []
     assert (await users.send("DELETE", letters)).status_code == 204
     assert (await users.ask(letters)).status_code == 404
+
+
+async def test_of_many_who_want_the_same_key_one_gets_it(users: Instances, name: str) -> None:
+    """At all instances at once, which decide on their own."""
+    unique = {"key": name, "on_conflict": "return_existing"}
+    body = work(name, unique=unique, schedule={"at": "2099-01-01T00:00:00Z"})
+
+    async def ask(number: int) -> Any:
+        on_conflict = "return_existing" if number % 2 else "reject"
+        return await users.send(
+            "POST", "/api/tasks", {**body, "unique": {**unique, "on_conflict": on_conflict}}, at=number % 2 - 1
+        )
+
+    replies = await asyncio.gather(*[ask(number) for number in range(12)])
+    [made] = [reply.json() for reply in replies if reply.status_code == 201]
+    for reply in replies:
+        match reply.status_code:
+            case 200:
+                assert reply.json()["id"] == made["id"]
+            case 409:
+                assert reply.json()["task_id"] == made["id"]
+            case status:
+                assert status == 201
+    other = await users.write("POST", "/api/tasks", {**body, "unique": {**unique, "on_conflict": "replace"}}, at=-1)
+    assert (await users.read(f"/api/tasks/{made['id']}"))["status"] == "cancelled"
+    await users.write("POST", f"/api/tasks/{other['id']}/cancel", at=0)
+    assert (await users.send("POST", "/api/tasks", body, at=-1)).status_code == 201

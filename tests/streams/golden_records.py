@@ -254,6 +254,19 @@ SAMPLES: dict[str, tuple[ev.Event, ...]] = {
     "operation.cancelled.v1": (ev.OperationCancelled(at=AT, by="ada"),),
     "operation.ended.v1": (ev.OperationEnded(at=AT, expire_at=AT + 9),),
     "operation.forgotten.v1": (ev.OperationForgotten(at=AT),),
+    "unique.reserved.v1": (
+        ev.UniqueReserved(at=AT, task_id="t", until=AT + 9, check_at=AT + 5),
+        ev.UniqueReserved(at=AT, task_id="t", number=3),
+    ),
+    "unique.released.v1": (
+        ev.UniqueReleased(at=AT, task_id="t", why="ended", number=4),
+        ev.UniqueReleased(at=AT, task_id="t", why="absent"),
+        ev.UniqueReleased(at=AT, task_id="t", why="lost", number=4),
+    ),
+    "unique.heard.v1": (
+        ev.UniqueHeard(at=AT, unique="unique/0a1b", number=1),
+        ev.UniqueHeard(at=AT, unique="unique/0a1b", number=2, taken_by="t"),
+    ),
     "calendar.deleted.v1": (ev.CalendarDeleted(at=AT, by="ada"),),
 }
 
