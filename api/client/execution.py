@@ -54,13 +54,13 @@ class Execution:
         self._pools = pools
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        self._beating: asyncio.Task[None] | None = None
         self._progress: bytes | None = None
         self._end: Callable[[], object] = lambda: None
         self._told: Outcome | None = None
 
     async def run(self) -> Outcome | None:
         """Give the outcome, or None when the claim was lost meanwhile."""
-        beating = asyncio.create_task(self._keep())
         try:
             match self._handler.pool:
                 case "loop":
@@ -70,7 +70,8 @@ class Execution:
                 case "process":
                     outcome = await self._run_in_process()
         finally:
-            beating.cancel()
+            if self._beating is not None:
+                self._beating.cancel()
         return None if self.lost else outcome
 
     def let_go(self) -> None:
@@ -93,7 +94,11 @@ class Execution:
         task: asyncio.Future[Any] = asyncio.ensure_future(self._handler.function(*arguments))
         self._end = task.cancel
         try:
-            await asyncio.wait({task})
+            # What ends at once needs no heartbeats, and thousands of such a second pay for them.
+            await asyncio.sleep(0)
+            if not task.done():
+                self._begin_keeping()
+                await asyncio.wait({task})
         except asyncio.CancelledError:
             task.cancel()
             raise
@@ -103,6 +108,7 @@ class Execution:
         return success(task.result()) if raised is None else self._failed(raised)
 
     async def _in_thread(self, work: Callable[[], Outcome]) -> Outcome:
+        self._begin_keeping()
         done: asyncio.Future[Outcome] = self._loop.create_future()
 
         def finish(outcome: Outcome) -> None:
@@ -158,6 +164,9 @@ class Execution:
             self._loop.call_soon_threadsafe(work)
         except RuntimeError:
             log.debug("%r went on after its worker had ended", self.job)
+
+    def _begin_keeping(self) -> None:
+        self._beating = asyncio.create_task(self._keep())
 
     async def _keep(self) -> None:
         every = self._lease / 3
