@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,11 @@ TAIL_BYTES = 16 * 1024
 READ_BYTES = 64 * 1024
 LAST_OUTPUT_SECONDS = 1.0
 """How long to wait for output once the command has ended: what it started may hold its pipe open."""
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_DIE_WITH_THE_PARENT = 1
+"""PR_SET_PDEATHSIG: a worker that is killed must not leave a command behind that runs beside its next attempt."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,16 +133,16 @@ class Command:
 
     async def _end(self, process: asyncio.subprocess.Process, reading: asyncio.Task[None]) -> None:
         """End what is left of the group, and read what it has still said."""
-        if process.returncode is None:
-            _signal(process.pid, signal.SIGTERM)
-            try:
-                async with asyncio.timeout(self._limits.kill_after):
-                    await process.wait()
-            except TimeoutError:
-                pass
-        else:
-            await asyncio.wait({reading}, timeout=LAST_OUTPUT_SECONDS)
-        _signal(process.pid, signal.SIGKILL)
+        try:
+            if process.returncode is None:
+                _signal(process.pid, signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._limits.kill_after):
+                        await process.wait()
+            else:
+                await asyncio.wait({reading}, timeout=LAST_OUTPUT_SECONDS)
+        finally:  # also when the loop ends, and cancels whatever there is
+            _signal(process.pid, signal.SIGKILL)
         await process.wait()
         await asyncio.wait({reading}, timeout=LAST_OUTPUT_SECONDS)
         reading.cancel()
@@ -158,6 +165,8 @@ class Command:
 
     def _limit(self) -> None:
         """Runs in the new process, before the program."""
+        if _LIBC is not None:
+            _LIBC.prctl(_DIE_WITH_THE_PARENT, signal.SIGKILL, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if self._limits.memory is not None:
             resource.setrlimit(resource.RLIMIT_AS, (self._limits.memory, self._limits.memory))

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,38 @@ async def test_a_cancelled_command_is_ended_and_what_it_said_is_kept(
     assert error["message"].startswith("ended: Cancelled; its output ends with:\nhalf\n")
     assert error["message"].endswith("bye\n")
     while not (tmp_path / "pid").exists() or alive(int((tmp_path / "pid").read_text())):
+        await asyncio.sleep(0.01)
+
+
+KILLED = """
+import asyncio, sys
+from taskscheduler.client.command import Command, Limits
+command = Command("/bin/sh", ["-c", "echo $$; exec sleep 600"], env={}, cwd="/", limits=Limits())
+asyncio.run(command.run(b"", lambda: print(command.output.tail(), end="", flush=True)))
+"""
+CANCELLED = """
+import asyncio, sys
+from taskscheduler.client.command import Command, Limits
+script = "trap '' TERM; echo $$; while :; do sleep 1; done"
+command = Command("/bin/sh", ["-c", script], env={}, cwd="/", limits=Limits())
+async def main():
+    said = asyncio.Event()
+    asyncio.ensure_future(command.run(b"", said.set))
+    await said.wait()
+    print(command.output.tail(), end="", flush=True)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("script", [KILLED, CANCELLED], ids=["killed", "cancelled"])
+async def test_no_command_outlives_its_worker(script: str) -> None:
+    made = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
+    assert made.stdout is not None
+    pid = int(await made.stdout.readline())
+    if script is KILLED:
+        made.kill()
+    await made.wait()
+    while alive(pid):
         await asyncio.sleep(0.01)
 
 

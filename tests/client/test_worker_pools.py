@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,26 @@ async def test_no_process_outlives_its_worker(stub: Stub, worker: Worker, start:
     worker.stop()
     worker.stop()
     await asyncio.wait_for(task, 20)
+    await gone(pids)
+
+
+async def test_no_process_outlives_a_worker_that_was_killed(stub: Stub, tmp_path: Path) -> None:
+    script = tmp_path / "killed_worker.py"
+    script.write_text(
+        "import sys\n"
+        f"sys.path.append({str(Path(__file__).parent)!r})\n"
+        "import pool_handlers\n"
+        "from taskscheduler.client import Worker\n"
+        "worker = Worker(sys.argv[1], 'q')\n"
+        "worker.handler('k', pool='process')(pool_handlers.hangs)\n"
+        "if __name__ == '__main__':\n"
+        "    worker.run_forever()\n"
+    )
+    submit(stub, payload={"begun": str(tmp_path / "begun")})
+    made = await asyncio.create_subprocess_exec(sys.executable, str(script), stub.url)
+    pids = await begun(tmp_path / "begun")
+    made.kill()
+    await made.wait()
     await gone(pids)
 
 
