@@ -24,6 +24,7 @@ from taskscheduler.api.settings import Settings
 from taskscheduler.api.target_rules import TargetRules
 from taskscheduler.commands.handler import CommandHandler
 from taskscheduler.domain.decision import FOLD_VERSION
+from taskscheduler.domain.limit_definition import LIMIT_STREAM
 from taskscheduler.domain.messages import Policy
 from taskscheduler.domain.operation import OPERATION_STREAM
 from taskscheduler.domain.values import Instant
@@ -43,8 +44,10 @@ from taskscheduler.streams.dispatch.tokens import Tokens
 from taskscheduler.streams.following import Following
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.hub import Hub
+from taskscheduler.streams.limiter import Limiter
 from taskscheduler.streams.operations import Operations, Tasks
 from taskscheduler.streams.outbox import Outbox
+from taskscheduler.streams.releasing import Releasing
 from taskscheduler.streams.replica import Replica
 from taskscheduler.streams.rocksdb import claim_tables, outbox_table, state_store, timer_table, use_table
 from taskscheduler.streams.rocksdb.buffer import Buffer
@@ -160,11 +163,15 @@ class EmbeddedNode:
             timeout=settings.commands.timeout / 1000,
             observe=self.metrics.observe_command,
         )
+        self.limiter = Limiter(self.handler, clock=clock, seed=seed)
+        self.claimables.guard(self.limiter)
+        self.releasing = Releasing(self.handler, {0: self.store.states}, lambda _: 0, lambda: (0,), clock=clock)
         self.queue = QueueService(
             self.claimables,
             self.holders,
             self.handler,
             Tokens(claim_secret(settings)),
+            self.limiter,
             clock=clock,
             seed=seed,
         )
@@ -175,9 +182,9 @@ class EmbeddedNode:
         self.triggers = TriggerLoop(self.timers, self.handler, clock)
         self.following = Following({0: self.calendar_uses}, self.handler, lambda: (0,))
         self.stepping = Stepping({0: self.outbox}, self.handler, lambda sender: 0, lambda: (0,))
-        self.noop = NoopDispatcher(self.claimables, self.handler, seed=seed)
-        self.dispatcher = Dispatcher(self._http, self.claimables, self.handler, clock=clock, seed=seed)
-        self.producing = Dispatcher(self._kafka, self.claimables, self.handler, clock=clock, seed=seed)
+        self.noop = NoopDispatcher(self.claimables, self.handler, self.limiter, seed=seed)
+        self.dispatcher = Dispatcher(self._http, self.claimables, self.handler, self.limiter, clock=clock, seed=seed)
+        self.producing = Dispatcher(self._kafka, self.claimables, self.handler, self.limiter, clock=clock, seed=seed)
         self.operations = Operations(
             Tasks(self.queries),
             self.handler,
@@ -203,7 +210,8 @@ class EmbeddedNode:
         self.metrics.active_runs = self.store.active_runs()
         self.metrics.tasks = await self.queries.status_counts()
         self.operations.know(self.store.others(OPERATION_STREAM))
-        for observer in (self.hub, self.metrics, self.operations):
+        self.limiter.begin(self.store.states(LIMIT_STREAM))
+        for observer in (self.hub, self.metrics, self.operations, self.limiter, self.releasing):
             self.replica.observe(observer)
         self.log.follower = self.replica.follow
         released = await release_held(self.holders, self.handler)
@@ -211,6 +219,7 @@ class EmbeddedNode:
         self._loops.start("calendars", self.following.run)
         self._loops.start("steps", self.stepping.run)
         self._loops.start("operations", self.operations.run)
+        self._loops.start("limits", self.releasing.run)
         self._loops.start("noop", self.noop.run)
         self._loops.start("dispatch", self.dispatcher.run)
         self._loops.start("kafka", self.producing.run)
@@ -261,7 +270,8 @@ class EmbeddedNode:
     def _register(self) -> None:
         self.health.register("log", self._log_health)
         self.health.register("replica", self._replica_health)
-        self.health.register("timers", lambda: self._loops.health("triggers", "calendars", "steps", "operations"))
+        timers = ("triggers", "calendars", "steps", "operations", "limits")
+        self.health.register("timers", lambda: self._loops.health(*timers))
         self.health.register("dispatch", lambda: self._loops.health("dispatch", "noop", "kafka"))
         self.health.register("circuits", circuits_health(self.circuits), needed=False)
         self.health.register("diskSpace", disk_space(self.settings.data_dir), needed=True)
@@ -273,6 +283,8 @@ class EmbeddedNode:
         watch("dispatched_attempts", lambda: self.noop.active + self.dispatcher.active + self.producing.active)
         watch("circuits_open", lambda: len(self.circuits.open))
         watch("projection_lag_seconds", lambda: 0.0)
+        watch("limits", lambda: self.limiter.defined)
+        watch("limit_refusals", lambda: self.limiter.refused)
         watch("log_decisions", lambda: self.replica.position)
 
     def _log_health(self) -> Component:

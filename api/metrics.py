@@ -16,7 +16,7 @@ from prometheus_client.core import InfoMetricFamily
 
 from taskscheduler.api.meters import Counter, Gauge, Histogram
 from taskscheduler.domain import events
-from taskscheduler.domain.decision import Accepted, AnyAccepted, of_tasks
+from taskscheduler.domain.decision import Accepted, AcceptedOther, AnyAccepted, of_tasks
 
 PREFIX = "taskscheduler_"
 LATENESS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
@@ -35,6 +35,8 @@ GAUGES: dict[str, str] = {
     "replica_lag_records": "Records known to be on the log that this process has not folded yet. Cluster only.",
     "trigger_lag": "Triggers that wait for this process to decide on them. Cluster only.",
     "log_decisions": "Decisions on the log.",
+    "limits": "Limits that are defined.",
+    "limit_refusals": "Claims that a limit held up at this process, since its start.",
     "ledger_differences": "Fire times not accounted for exactly once, by the last check of all ledgers or this one.",
     "ledger_check_age_seconds": "Time since the last check of all ledgers, or since the start.",
 }
@@ -75,6 +77,9 @@ class Metrics:
         )
         self._runs = counter("runs", "Runs that ended, by outcome.", "outcome")
         self._attempts = counter("attempts", "Attempts that ended, by outcome.", "outcome")
+        self._slots = counter(
+            "limit_slots", "Slots of limits, by what became of them: granted, released, revoked.", "what"
+        )
         self._ledgers = counter("ledger_checked_tasks", "Tasks whose ledger was checked.")
         self._circuits = counter("circuit_openings", "Hosts whose runs were made to wait, by the last error.", "error")
         self._append = histogram("log_append_seconds", "Time until appended decisions are durable.", LATENCY)
@@ -108,6 +113,7 @@ class Metrics:
             if change.status_before != change.status_after:
                 self._move(change.status_before, change.status_after)
         self.count(changes)
+        self.count_slots(accepted)
 
     def count(self, accepted: Sequence[Accepted]) -> None:
         """Count their events alone; where several processes fold the same log, one of them must."""
@@ -116,6 +122,16 @@ class Metrics:
                 count = _COUNTED.get(type(event))
                 if count is not None:
                     count(self, event, change)
+
+    def count_slots(self, accepted: Sequence[AnyAccepted]) -> None:
+        """Count what decisions on limits say."""
+        for change in accepted:
+            if isinstance(change, AcceptedOther):
+                for event in change.record.events:
+                    if isinstance(event, events.SlotsGranted):
+                        self._slots.counts[("granted",)] += len(event.grants) if event.held else 0
+                    elif isinstance(event, events.SlotsReleased):
+                        self._slots.counts[("released",)] += len(event.ids)
 
     def observe_command(self, type: str, result: str) -> None:
         """Count an answer of the command handler; `conflict` and `expired` are no answers yet, and counted apart."""
@@ -163,6 +179,9 @@ class Metrics:
         if event.reason is not None:
             self._runs.counts[("failed",)] += 1
 
+    def _revoked(self, event: events.GrantsRevoked, change: Accepted) -> None:
+        self._slots.counts[("revoked",)] += 1
+
     def _run_failed(self, event: events.RunFailed, change: Accepted) -> None:
         self._runs.counts[("failed",)] += 1
 
@@ -206,6 +225,7 @@ _COUNTED: dict[type, Callable[[Metrics, Any, Accepted], None]] = {
     events.AttemptSucceeded: Metrics._succeeded,
     events.AttemptFailed: Metrics._failed,
     events.RunFailed: Metrics._run_failed,
+    events.GrantsRevoked: Metrics._revoked,
     events.AttemptReleased: Metrics._released,
     events.RunCancelled: Metrics._cancelled,
 }

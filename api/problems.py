@@ -127,6 +127,7 @@ _DOMAIN: dict[type[errors.DomainError], str] = {
     errors.WorkerNotFound: "not-found",
     errors.OperationNotFound: "not-found",
     errors.NotSelected: "conflict",
+    errors.LimitNotFound: "not-found",
     errors.TaskExists: "exists",
     errors.NotUnique: "not-unique",
     errors.WrongState: "conflict",

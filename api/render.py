@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from taskscheduler.api import render_chain
+from taskscheduler.api import render_chain, render_limit
 from taskscheduler.api.durations import format_duration, format_steps
 from taskscheduler.api.schemas.unique import render_unique
 from taskscheduler.api.values import format_instant
@@ -116,6 +116,7 @@ def definition(of: Definition) -> dict[str, Any]:
         "priority": of.priority,
         "tags": of.tags,
         "pause_on_failure": of.pause_on_failure,
+        "concurrency": render_limit.concurrency(of.concurrency),
         "queue_timeout": _length(of.queue_timeout),
         "heartbeat_timeout": _length(of.heartbeat_timeout),
         "deadline": _length(of.deadline),

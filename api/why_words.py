@@ -170,6 +170,8 @@ def _ran(why: Why, run: RunView, view: TaskView) -> Iterator[str]:
             yield f"Attempt {last.number} {said}; the next one may begin at {format_instant(run.retry_at or why.now)}."
         case _:
             yield f"It is {_waiting(view)} since {format_instant(_available(why, run))}."
+            if why.held_by is not None:
+                yield f"The limit {why.held_by.name} leaves no room for it now ({why.held_by.in_use} in use)."
 
 
 def _ignored(run: RunView) -> str:

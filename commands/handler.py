@@ -21,6 +21,8 @@ from taskscheduler.domain.decided import Decided
 from taskscheduler.domain.decision import Record, Verdict
 from taskscheduler.domain.entities import Entity, rules_of, stream_of
 from taskscheduler.domain.errors import DomainError
+from taskscheduler.domain.limit import Limit
+from taskscheduler.domain.limit_definition import limit_id
 from taskscheduler.domain.messages import (
     Advance,
     Announce,
@@ -36,7 +38,9 @@ from taskscheduler.domain.messages import (
     PickPage,
     Policy,
     Release,
+    ReleaseSlots,
     Renew,
+    Revoke,
     Taken,
     Wake,
 )
@@ -65,7 +69,7 @@ VALID_FOR: Millis = 30_000
 
 _SAFE_TO_REPEAT = (
     *(Wake, Follow, Hear, Taken, Renew, Complete, Fail, Release, Lose),
-    *(Announce, Leave, PickPage, Advance),
+    *(Announce, Leave, PickPage, Advance, ReleaseSlots, Revoke),
 )
 """Where nothing to do is no refusal: triggers are given again, and holders of attempts ask again."""
 
@@ -170,6 +174,12 @@ class CommandHandler:
         """The same of an operation."""
         state = self._folded.state(operation_id(name))
         assert type(state) is Operation
+        return state
+
+    def limit(self, name: str) -> Limit:
+        """The same of a limit."""
+        state = self._folded.state(limit_id(name))
+        assert type(state) is Limit
         return state
 
     async def caught_up(self, id: str) -> None:

@@ -10,6 +10,7 @@ from taskscheduler.domain import backfill, chains, dead_letters, errors, uniquen
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.calendar_use import follow
+from taskscheduler.domain.claim_limits import granted
 from taskscheduler.domain.decided import Decided, replayed
 from taskscheduler.domain.definition import Definition, DefinitionPatch, lane_of
 from taskscheduler.domain.draft import Draft, resolved, tzdata_of
@@ -114,6 +115,8 @@ def _apply(draft: Draft, command: msg.TaskCommand, context: msg.Context, reply: 
             chains.taken(draft, command)
         case msg.Claim():
             _claim(draft, command, reply)
+        case msg.Revoke():
+            _revoke(draft, command)
         case msg.Complete():
             _complete(draft, command, reply)
         case msg.Fail():
@@ -255,6 +258,7 @@ def _claim(draft: Draft, command: msg.Claim, reply: _Reply) -> None:
         raise errors.NotClaimable(f"the run {command.run_id} is not waiting to be claimed")
     if command.lane is not None and command.lane != lane_of(definition):
         raise errors.NotClaimable(f"the target of the task was changed: the run {command.run_id} waits elsewhere")
+    grants = granted(definition, run, command.under)
     deadline = draft.now + definition.timeout
     if run.deadline is not None and run.deadline < deadline:
         deadline = run.deadline
@@ -275,8 +279,15 @@ def _claim(draft: Draft, command: msg.Claim, reply: _Reply) -> None:
             deadline=deadline,
             request=command.request,
             heartbeat=heartbeat,
+            grants=grants,
         )
     )
+
+
+def _revoke(draft: Draft, command: msg.Revoke) -> None:
+    run = draft.task.runs.get(command.run_id)
+    if run is not None and len(run.attempts) < command.number and run.revoked == command.revoked:
+        draft.add(ev.GrantsRevoked(at=draft.now, run_id=run.id))
 
 
 def _renew(draft: Draft, command: msg.Renew, reply: _Reply) -> None:

@@ -15,6 +15,7 @@ from taskscheduler.domain.values import Instant
 if TYPE_CHECKING:
     from taskscheduler.domain.calendar import Calendar
     from taskscheduler.domain.entities import Entity
+    from taskscheduler.domain.limit import Limit
     from taskscheduler.domain.operation import Operation
 
 
@@ -32,6 +33,8 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     lease_until: Instant | None = None
     cancel_requested: bool = False
     refused: errors.DomainError | None = None
+    granted: tuple[str, ...] = ()
+    """The ids of the slots that were granted, now or before."""
 
     @property
     def task(self) -> Task:
@@ -54,6 +57,14 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
         from taskscheduler.domain.operation import Operation
 
         assert isinstance(self.state, Operation)
+        return self.state
+
+    @property
+    def limit(self) -> Limit:
+        """The state, where the decision is one on a limit."""
+        from taskscheduler.domain.limit import Limit
+
+        assert isinstance(self.state, Limit)
         return self.state
 
 

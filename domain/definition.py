@@ -115,14 +115,15 @@ class Lane(NamedTuple):
 
 def lane_of(definition: Definition) -> Lane:
     """Where runs of the task wait."""
-    target = definition.target
+    target, own = definition.target, definition.concurrency
+    key = "" if own is None else own.key
     if isinstance(target, QueueTarget):
-        return Lane(f"queue:{target.queue}", target.kind)
+        return Lane(f"queue:{target.queue}", target.kind, key)
     if isinstance(target, HttpTarget):
-        return Lane("http", host_of(target.url))
+        return Lane("http", host_of(target.url), key)
     if isinstance(target, ExecTarget):
-        return Lane(f"queue:{target.queue}", EXEC_KIND)
-    return Lane(str(target.__struct_config__.tag))
+        return Lane(f"queue:{target.queue}", EXEC_KIND, key)
+    return Lane(str(target.__struct_config__.tag), "", key)
 
 
 @lru_cache(4_096)
@@ -162,6 +163,13 @@ class Uniqueness(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     on_conflict: OnConflict = "reject"
 
 
+class Concurrency(msgspec.Struct, frozen=True, gc=False):
+    """At most `limit` attempts of all tasks with this key are active at once."""
+
+    key: str
+    limit: int
+
+
 class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A task as its owner defined it. `revision` counts the changes of this."""
 
@@ -190,6 +198,7 @@ class Definition(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     after: After | None = None
     unique: Uniqueness | None = None
     """The key that no other task has meanwhile; fixed when the task is made."""
+    concurrency: Concurrency | None = None
 
 
 class DefinitionPatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -212,6 +221,7 @@ class DefinitionPatch(msgspec.Struct, frozen=True, gc=False, omit_defaults=True)
     then: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     on_failure: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     after: After | msgspec.UnsetType | None = msgspec.UNSET
+    concurrency: Concurrency | msgspec.UnsetType | None = msgspec.UNSET
 
     def apply_to(self, definition: Definition) -> Definition:
         """The definition with every given field replaced."""

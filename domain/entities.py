@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from taskscheduler.domain import calendar as calendars
 from taskscheduler.domain import decide as tasks
+from taskscheduler.domain import limit as limits
 from taskscheduler.domain import operation as operations
 from taskscheduler.domain import unique as uniques
 from taskscheduler.domain import worker as workers
@@ -18,6 +19,8 @@ from taskscheduler.domain.calendar import CALENDAR_STREAM, Calendar
 from taskscheduler.domain.decided import Decided
 from taskscheduler.domain.events import Event
 from taskscheduler.domain.evolve import evolve as evolve_task
+from taskscheduler.domain.limit import Limit
+from taskscheduler.domain.limit_definition import LIMIT_STREAM
 from taskscheduler.domain.messages import Context, Policy
 from taskscheduler.domain.operation import OPERATION_STREAM, Operation
 from taskscheduler.domain.state import Task
@@ -28,7 +31,7 @@ from taskscheduler.domain.worker import WORKER_STREAM, Worker
 
 TASK_STREAM = "task/"
 
-Other: TypeAlias = Calendar | Unique | Worker | Operation
+Other: TypeAlias = Calendar | Limit | Unique | Worker | Operation
 """What is no task."""
 
 Entity: TypeAlias = Task | Other
@@ -49,6 +52,7 @@ OTHERS: dict[str, Rules] = {
     WORKER_STREAM: Rules(Worker, workers.evolve, workers.decide, workers.wakeup),
     OPERATION_STREAM: Rules(Operation, operations.evolve, operations.decide, operations.wakeup),
     UNIQUE_STREAM: Rules(Unique, uniques.evolve, uniques.decide, uniques.wakeup),
+    LIMIT_STREAM: Rules(Limit, limits.evolve, limits.decide, limits.wakeup),
 }
 
 

@@ -39,6 +39,14 @@ class CalendarNotFound(DomainError):
     """No such calendar was ever made, or it was deleted."""
 
 
+class LimitNotFound(DomainError):
+    """No such limit was ever defined, or it was deleted."""
+
+
+class LimitReached(DomainError):
+    """A limit leaves no room for the attempt now."""
+
+
 class WrongState(DomainError):
     """The task or run is not in a state in which this can be done."""
 

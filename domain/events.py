@@ -13,6 +13,7 @@ import msgspec
 from taskscheduler.domain.calendar_definition import CalendarDefinition, ResolvedDays
 from taskscheduler.domain.definition import Definition
 from taskscheduler.domain.excluded import ExceptCalendar
+from taskscheduler.domain.limit_definition import Granted, LimitDefinition
 from taskscheduler.domain.operation_definition import OperationDefinition
 from taskscheduler.domain.schedule import Schedule
 from taskscheduler.domain.steps import EdgeKind, RunEnd, Step
@@ -220,6 +221,8 @@ class AttemptClaimed(_Event, frozen=True, gc=False, tag="attempt.claimed.v1"):
     deadline: Instant
     request: str | None = None
     heartbeat: Millis | None = None
+    grants: dict[str, str] = {}
+    """The slots that it holds: by the name of the limit, the id of the grant."""
 
 
 class AttemptRenewed(_Event, frozen=True, gc=False, tag="attempt.renewed.v1"):
@@ -474,6 +477,42 @@ class CalendarDeleted(_Event, frozen=True, gc=False, tag="calendar.deleted.v1"):
     by: str
 
 
+class GrantsRevoked(_Event, frozen=True, gc=False, tag="grant.revoked.v1"):
+    """Nobody claimed the run's next attempt in time: whoever still holds slots for it cannot any more."""
+
+    run_id: str
+
+
+class LimitDefined(_Event, frozen=True, gc=False, tag="limit.defined.v1"):
+    """`definition` is the whole new one."""
+
+    definition: LimitDefinition
+
+
+class LimitDeleted(_Event, frozen=True, gc=False, tag="limit.deleted.v1"):
+    """It limits nothing any more; the slots that are held are still to be released."""
+
+    by: str
+
+
+class SlotsGranted(_Event, frozen=True, gc=False, tag="slots.granted.v1"):
+    """These attempts may begin. `held`: each holds a slot until it is released; else only the rate was asked.
+
+    `own` is what their tasks themselves allow. `next_start` is the state of the rate after them, 0 without one.
+    """
+
+    grants: tuple[Granted, ...]
+    own: int | None = None
+    next_start: int = 0
+    held: bool = True
+
+
+class SlotsReleased(_Event, frozen=True, gc=False, tag="slots.released.v1"):
+    """No attempt is active under these grants, and none can be."""
+
+    ids: tuple[str, ...]
+
+
 Event: TypeAlias = (
     TaskCreated
     | TaskUpdated
@@ -522,6 +561,11 @@ Event: TypeAlias = (
     | UniqueReserved
     | UniqueReleased
     | UniqueHeard
+    | GrantsRevoked
+    | LimitDefined
+    | LimitDeleted
+    | SlotsGranted
+    | SlotsReleased
 )
 
 

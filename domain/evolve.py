@@ -176,6 +176,7 @@ def _claimed(task: Task, e: ev.AttemptClaimed) -> Task:
         deadline=e.deadline,
         request=e.request,
         heartbeat=e.heartbeat,
+        grants=e.grants,
     )
     attempts = (*run.attempts, attempt)
     return _with_run(task, replace(run, status="running", available_at=None, claim_by=None, attempts=attempts))
@@ -304,6 +305,11 @@ def _followed(task: Task, e: ev.CalendarFollowed) -> Task:
     return replace(task, definition=definition, next_fire=e.next_fire, pending=e.pending)
 
 
+def _grants_revoked(task: Task, e: ev.GrantsRevoked) -> Task:
+    run = task.runs.get(e.run_id)
+    return task if run is None else _with_run(task, replace(run, revoked=run.revoked + 1))
+
+
 def _not_about_it(task: Task, _: ev.Event) -> Task:
     return task
 
@@ -401,4 +407,9 @@ _APPLY: dict[type, Callable[[Task, Any], Task]] = {
     ev.WorkerDrainRequested: _not_about_it,
     ev.WorkerLeft: _not_about_it,
     ev.WorkerForgotten: _not_about_it,
+    ev.GrantsRevoked: _grants_revoked,
+    ev.LimitDefined: _not_about_it,
+    ev.LimitDeleted: _not_about_it,
+    ev.SlotsGranted: _not_about_it,
+    ev.SlotsReleased: _not_about_it,
 }

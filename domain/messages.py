@@ -10,6 +10,7 @@ from taskscheduler.domain.calendar_definition import CalendarDefinition, Resolve
 from taskscheduler.domain.definition import Definition, DefinitionPatch, Lane, Uniqueness
 from taskscheduler.domain.events import BackfillOverlap, Error, Missed, Upstream
 from taskscheduler.domain.excluded import ExceptCalendar
+from taskscheduler.domain.limit_definition import Granted, LimitDefinition
 from taskscheduler.domain.operation_definition import OperationDefinition, Selection
 from taskscheduler.domain.steps import Told
 from taskscheduler.domain.values import DAY, MINUTE, Instant, Json, Millis
@@ -147,6 +148,18 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
     refused: dict[str, str] = {}
 
 
+class Under(msgspec.Struct, frozen=True, gc=False):
+    """What a claim goes by that looked at limits: the task as it was then, and the slots that were granted.
+
+    `limits` are the names of all that the task might be under, `grants` ids by the names of those that it is under.
+    """
+
+    number: int
+    revoked: int
+    limits: tuple[str, ...]
+    grants: dict[str, str] = {}
+
+
 class Claim(msgspec.Struct, frozen=True, gc=False):
     """Take the next attempt of a queued run. `lane` is where it was found: the target may have changed meanwhile."""
 
@@ -156,6 +169,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     lease: Millis
     request: str | None = None
     lane: Lane | None = None
+    under: Under | None = None
 
 
 class Renew(msgspec.Struct, frozen=True, gc=False):
@@ -197,6 +211,46 @@ class Lose(msgspec.Struct, frozen=True, gc=False):
     run_id: str
     number: int
     token_hash: str
+
+
+class Revoke(msgspec.Struct, frozen=True, gc=False):
+    """Let nobody claim attempt `number` of the run with slots that were granted for it up to now.
+
+    Nothing happens when it was claimed, or they were revoked already.
+    """
+
+    run_id: str
+    number: int
+    revoked: int
+
+
+class Want(msgspec.Struct, frozen=True, gc=False):
+    """A slot that is asked for. `own` is what the task itself allows, where it names the limit."""
+
+    grant: Granted
+    own: int | None = None
+
+
+class GrantSlots(msgspec.Struct, frozen=True, gc=False):
+    """Grant as many of these as there is room for, in their order."""
+
+    wants: tuple[Want, ...]
+
+
+class ReleaseSlots(msgspec.Struct, frozen=True, gc=False):
+    """No attempt is active under these grants, and none can be."""
+
+    ids: tuple[str, ...]
+
+
+class DefineLimit(msgspec.Struct, frozen=True, gc=False):
+    """Make the limit, or let it be another one from now on."""
+
+    definition: LimitDefinition
+
+
+class DeleteLimit(msgspec.Struct, frozen=True, gc=False):
+    pass
 
 
 class DefineCalendar(msgspec.Struct, frozen=True, gc=False):
@@ -285,11 +339,26 @@ Change: TypeAlias = (
 """What is asked of a task that is there."""
 
 TaskCommand: TypeAlias = (
-    Change | Selected | Create | Wake | Follow | Hear | Taken | Claim | Renew | Complete | Fail | Release | Lose
+    Change
+    | Selected
+    | Create
+    | Wake
+    | Follow
+    | Hear
+    | Taken
+    | Claim
+    | Revoke
+    | Renew
+    | Complete
+    | Fail
+    | Release
+    | Lose
 )
 
 OperationCommand: TypeAlias = StartOperation | PickPage | Advance | CancelOperation
 
-Command: TypeAlias = (
-    TaskCommand | DefineCalendar | DeleteCalendar | Announce | Drain | Leave | Reserve | OperationCommand
-)
+LimitCommand: TypeAlias = GrantSlots | ReleaseSlots | DefineLimit | DeleteLimit
+
+OtherCommand: TypeAlias = DefineCalendar | DeleteCalendar | Announce | Drain | Leave | Reserve
+
+Command: TypeAlias = TaskCommand | LimitCommand | OperationCommand | OtherCommand

@@ -48,6 +48,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     error: Error | None = None
     late_report: bool = False
     heartbeat: Millis | None = None
+    grants: dict[str, str] = {}
 
     @property
     def hold(self) -> Millis:
@@ -81,6 +82,8 @@ class Run(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     caused_by: str | None = None
     upstream: dict[str, Upstream] = {}
     depth: int = 0
+    revoked: int = 0
+    """How often the slots that were granted for its next attempt were taken back."""
 
     @property
     def tries(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from taskscheduler.domain.calendar import Calendar
 from taskscheduler.domain.decision import AcceptedOther, AnyAccepted
+from taskscheduler.domain.limit import Limit
 from taskscheduler.domain.operation import Operation
 from taskscheduler.domain.worker import Worker
 from taskscheduler.projections import (
@@ -16,6 +17,7 @@ from taskscheduler.projections import (
     events,
     late_reports,
     ledger_rows,
+    limits,
     operations,
     runs,
     task_list,
@@ -26,7 +28,7 @@ from taskscheduler.projections.changes import Change
 from taskscheduler.projections.ports import ViewStore
 from taskscheduler.projections.tables import Table
 
-PROJECTION_VERSION = 6
+PROJECTION_VERSION = 7
 """Raised whenever a table or what goes into one changes; a store at another one is rebuilt from the log."""
 
 TABLES: tuple[Table[Any], ...] = (
@@ -48,12 +50,15 @@ TABLES: tuple[Table[Any], ...] = (
     workers.WORKERS,
     operations.OPERATIONS,
     operations.BY_START,
+    limits.LIMITS,
+    limits.BY_ID,
 )
 
 _OTHERS: dict[type, Callable[[AcceptedOther], list[Change]]] = {
     Calendar: calendars.project,
     Worker: workers.project,
     Operation: operations.project,
+    Limit: limits.project,
 }
 """Of what else is on the log nothing is asked."""
 

@@ -9,7 +9,7 @@ import msgspec
 
 from taskscheduler.domain.calendar_days import calendars_of
 from taskscheduler.domain.ids import run_id_floor
-from taskscheduler.projections import calendars, cursors, operations
+from taskscheduler.projections import calendars, cursors, limits, operations
 from taskscheduler.projections.calendars import CALENDARS, CalendarView
 from taskscheduler.projections.counters import BY_STATUS, COUNTERS, TOTALS, day_scope
 from taskscheduler.projections.events import EVENTS, DecisionView
@@ -24,6 +24,7 @@ from taskscheduler.projections.filters import (
 from taskscheduler.projections.graphs import Graphs
 from taskscheduler.projections.ledgers import Ledgers
 from taskscheduler.projections.letters import Letters
+from taskscheduler.projections.limits import LIMITS, LimitView
 from taskscheduler.projections.operations import OPERATIONS, OperationView
 from taskscheduler.projections.pages import CHUNK, EVERYTHING, Pages, check_limit
 from taskscheduler.projections.ports import ViewReader
@@ -151,6 +152,18 @@ class Queries(Pages):
         return await self._page(
             "operations", operations.BY_START, [(operations.ALL,)], pick, limit=limit, cursor=cursor
         )
+
+    async def limit(self, id: str) -> LimitView | None:
+        """A limit that is defined or in use, None for any other."""
+        return await self._store.get(LIMITS, (id,))
+
+    async def limits(self, *, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[LimitView]:
+        """All of them by name."""
+
+        async def pick(rows: Sequence[limits.ById]) -> list[LimitView | None]:
+            return await self._many(LIMITS, [(row.id,) for row in rows])
+
+        return await self._page("limits", limits.BY_ID, [(limits.ALL,)], pick, limit=limit, cursor=cursor)
 
     async def run(self, task_id: str, run_id: str) -> RunView | None:
         """One run with its result, or None."""

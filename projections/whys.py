@@ -12,11 +12,13 @@ from taskscheduler.domain.clock_notes import note_of
 from taskscheduler.domain.excluded import Exclusion
 from taskscheduler.domain.ids import run_id_floor
 from taskscheduler.domain.ledger import Era
+from taskscheduler.domain.limit_definition import limit_id, limits_of, own_limit
 from taskscheduler.domain.schedule import count_between, left_out_by, next_after, nominal_of, prev_before
 from taskscheduler.domain.values import DAY, Instant
 from taskscheduler.projections.events import EVENTS, DecisionView
 from taskscheduler.projections.ledger_rows import KEPT, STRETCHES, ScheduleChange, SkippedStretch, eras_of
 from taskscheduler.projections.ledgers import Ledgers
+from taskscheduler.projections.limits import LIMITS, LimitView, is_full
 from taskscheduler.projections.ports import ViewReader
 from taskscheduler.projections.runs import RUNS, RunView
 from taskscheduler.projections.task_view import TaskView
@@ -69,6 +71,7 @@ class Why(msgspec.Struct, frozen=True, gc=False):
     `before` and `after` are the nearest fire times of the schedule in force, `active` is the run that was in the way,
     `quiet_since` when the task was last decided on before it was settled, `clock` what a clock change did, and
     `left_out` what of `except` takes the time away.
+    `held_by` is a limit that leaves the run no room now, where it waits.
     `backfill_id` is a backfill that made a run for it too.
     """
 
@@ -91,6 +94,7 @@ class Why(msgspec.Struct, frozen=True, gc=False):
     left_out: tuple[Exclusion, ...] = ()
     backfill_id: str | None = None
     steps: tuple[Step, ...] = ()
+    held_by: LimitView | None = None
 
 
 class Whys:
@@ -102,6 +106,21 @@ class Whys:
 
     async def why(self, view: TaskView, at: Instant, now: Instant) -> Why:
         """What is known of one instant in the life of a task that was read just now."""
+        known = await self._why(view, at, now)
+        if known.run is None or known.run.status != "queued":
+            return known
+        return msgspec.structs.replace(known, held_by=await self._held_by(view, now))
+
+    async def _held_by(self, view: TaskView, now: Instant) -> LimitView | None:
+        """The first limit that leaves no room for another run of the task."""
+        own = own_limit(view.definition)
+        for name in limits_of(view.definition):
+            limit = await self._store.get(LIMITS, (limit_id(name),))
+            if limit is not None and is_full(limit, own[1] if own is not None and own[0] == name else None, now):
+                return limit
+        return None
+
+    async def _why(self, view: TaskView, at: Instant, now: Instant) -> Why:
         changes = await self._ledgers.changes(view.id, at)
         eras = eras_of(changes)
         named = _named(eras, at)

@@ -8,6 +8,7 @@ the shelf says whose turn it is, and gates say what may not be taken now: that i
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from taskscheduler.domain.definition import EXEC_KIND, Definition, Lane, lane_of
 from taskscheduler.domain.events import (
     AttemptClaimed,
     AttemptReleased,
+    GrantsRevoked,
     RunCancelled,
     RunFailed,
     RunQueued,
@@ -32,6 +34,9 @@ __all__ = ["ClaimTable", "Claimable", "Claimables", "WaitingRuns", "place_of"]
 BEHIND = DAY
 """So much longer than others the runs of a backfill wait: what is over must not hold up what is due now."""
 
+MOST_PARKED = 4_096
+"""Runs that are remembered to wait for the same thing. Beyond that they are found again in their table."""
+
 ALL_KINDS = ("http",)
 """Groups whose kinds are too many, and taken by all alike, to be told apart: the hosts that are called."""
 
@@ -41,6 +46,7 @@ class WaitingRuns(Protocol):
 
     def take(self, group: str, kinds: Sequence[str] | None, limit: int) -> list[tuple[Lane, Claimable]]: ...
     def give_back(self, lane: Lane, item: Claimable) -> None: ...
+    def park(self, name: str, lane: Lane, item: Claimable) -> None: ...
     def wait(self, group: str) -> asyncio.Future[None]: ...
 
 
@@ -63,7 +69,9 @@ class Claimables:
         self._turns: dict[str, Turns] = {}
         self._kinds: dict[str, set[str]] = {}
         self._waiters: dict[str, dict[asyncio.Future[None], None]] = {}
-        self._again: dict[str, asyncio.TimerHandle] = {}
+        self._parked: dict[str, list[tuple[Claimable, Lane]]] = {}
+        self._too_many: dict[str, None] = {}
+        self._again: dict[str, tuple[Instant, asyncio.TimerHandle]] = {}
         self.waiting = 0
         """How many runs have become claimable, less those claimed or cancelled, since the start."""
 
@@ -110,6 +118,17 @@ class Claimables:
             self._shelf(lane.group, lane.kind).put(lane, item)
             self._tell(lane.group)
 
+    def park(self, name: str, lane: Lane, item: Claimable) -> None:
+        """A run that was taken can be claimed no sooner than there is more room under this name."""
+        parked = self._parked.setdefault(name, [])
+        if len(parked) < MOST_PARKED:
+            heapq.heappush(parked, (item, lane))
+        else:
+            self._too_many[name] = None
+        now = self._clock()
+        if (room := self._room(name, now)) is not None:
+            self._look_again(name, room, now)
+
     def wait(self, group: str) -> asyncio.Future[None]:
         """Done when a run has been put into a lane of the group since the call, not since it is awaited."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -117,6 +136,16 @@ class Claimables:
         waiters[future] = None
         future.add_done_callback(lambda done: waiters.pop(done, None))
         return future
+
+    def next_look(self) -> Instant | None:
+        """When something that is held up now may be taken, as far as that is a matter of time."""
+        return min((until for until, _ in self._again.values()), default=None)
+
+    def look(self) -> None:
+        """Look now at what may be taken again by now, for whoever moves the clock by hand."""
+        now = self._clock()
+        for name in [name for name, (until, _) in self._again.items() if until <= now]:
+            self._opened(name)
 
     def _move(self, change: Accepted, run_id: str) -> None:
         before, after = change.before, change.after
@@ -171,13 +200,15 @@ class Claimables:
     def _look_again(self, name: str, room: Room, now: Instant) -> None:
         if room.until is not None and name not in self._again:
             wait = max(0, room.until - now) / SECOND
-            self._again[name] = asyncio.get_running_loop().call_later(wait, self._opened, name)
+            self._again[name] = (room.until, asyncio.get_running_loop().call_later(wait, self._opened, name))
 
     def _opened(self, name: str) -> None:
         """There may be room under this name."""
-        if (timer := self._again.pop(name, None)) is not None:
-            timer.cancel()
+        if (again := self._again.pop(name, None)) is not None:
+            again[1].cancel()
         self._tell(name)
+        if name in self._parked:
+            self._unpark(name)
         for group, shelves in self._shelves.items():
             if sum(shelf.open(name) for shelf in shelves.values()):
                 self._tell(group)
@@ -193,6 +224,27 @@ class Claimables:
             kinds = self._kinds[group] = self._table.kinds(group)
         return kinds
 
+    def _unpark(self, name: str) -> None:
+        """Let as many wait in their lanes again as there is room for."""
+        parked, now = self._parked[name], self._clock()
+        room = self._room(name, now)
+        left = len(parked) if room is None else room.left
+        while parked and left > 0:
+            item, lane = heapq.heappop(parked)
+            if self._table.has(lane, item):
+                self.give_back(lane, item)
+                left -= 1
+        if parked:
+            if room is not None:
+                self._look_again(name, room, now)
+            return
+        del self._parked[name]
+        if self._too_many.pop(name, "") is None:
+            for group, shelves in self._shelves.items():
+                for shelf in shelves.values():
+                    shelf.start_over()
+                self._tell(group)
+
     def _shelf(self, group: str, kind: str) -> Shelf:
         shelves = self._shelves.setdefault(group, {})
         shelf = shelves.get(_on(group, kind))
@@ -207,7 +259,8 @@ def _on(group: str, kind: str) -> str | None:
     return None if group in ALL_KINDS else kind
 
 
-_MOVES = (RunQueued, RunRequeued, AttemptClaimed, AttemptReleased, RunFailed, RunCancelled)
+_MOVES = (RunQueued, RunRequeued, AttemptClaimed, AttemptReleased, RunFailed, RunCancelled, GrantsRevoked)
+# Whoever took a run whose slots were revoked cannot claim it: it is to be taken again.
 
 
 def _touched(change: Accepted) -> Iterable[str]:

@@ -61,6 +61,10 @@ class ClaimableShares:
         """A run that was taken could not be claimed for reasons that do not lie with it."""
         self._shares[self._partition_of(item.task_id)].give_back(lane, item)
 
+    def park(self, name: str, lane: Lane, item: Claimable) -> None:
+        """A run that was taken can be claimed no sooner than there is more room under this name."""
+        self._shares[self._partition_of(item.task_id)].park(name, lane, item)
+
     def wait(self, group: str) -> asyncio.Future[None]:
         """Done when a run has been put into a lane of the group since the call, or when it is time to help."""
         came: asyncio.Future[None] = asyncio.get_running_loop().create_future()

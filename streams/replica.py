@@ -29,6 +29,7 @@ LONGEST_PUT_OFF = 25
 _OF_A_RUN = (
     ev.RunQueued,
     ev.RunRequeued,
+    ev.GrantsRevoked,
     ev.AttemptClaimed,
     ev.AttemptRenewed,
     ev.AttemptSucceeded,

@@ -199,6 +199,9 @@ class TaskOptions(ScheduleOptions):
     catch_up: Annotated[
         Literal["all", "latest", "none"] | None, Parameter(help="Which of the fire times missed meanwhile still run.")
     ] = None
+    concurrency: Annotated[
+        str | None, Parameter(help="key=limit: so many runs of all tasks with this key are active at once.")
+    ] = None
     pause_on_failure: Annotated[
         int | None, Parameter(help="Pause the task after so many runs in a row that failed for good.")
     ] = None
@@ -242,6 +245,11 @@ class TaskOptions(ScheduleOptions):
             found["overlap"] = self.overlap
         if self.catch_up is not None:
             found["catch_up"] = {"policy": self.catch_up}
+        if self.concurrency is not None:
+            key, _, limit = self.concurrency.rpartition("=")
+            if not key or not limit.isdecimal():
+                raise UsageError(f"--concurrency {self.concurrency!r}: write it as customer-42=2")
+            found["concurrency"] = {"key": key, "limit": int(limit)}
         if self.pause_on_failure is not None:
             found["pause_on_failure"] = self.pause_on_failure
         found |= self._chain()

@@ -50,6 +50,7 @@ def build() -> App:
     operation = App(name="operation", help="Do something to many tasks at once.")
     calendar = App(name="calendar", help="Days that schedules may leave out.")
     dlq = App(name="dlq", help="Runs that failed for good: look at them, run them again, purge them.")
+    limit = App(name="limit", help="How many runs at once, and how fast.")
     config = App(name="config", help="Look at the settings of the server.")
     cluster = App(name="cluster", help="Run a whole cluster on this machine.")
     flink = App(name="flink", help="The job that keeps the timers of a cluster.")
@@ -57,7 +58,7 @@ def build() -> App:
     ledger = App(name="ledger", help="What became of every fire time.")
     worker = App(name="worker", help="Run workers that pull from a queue, and see those that run.")
     import_ = App(name="import", help="Make tasks of what other schedulers have: crontabs, CronJobs, beat schedules.")
-    nouns = (worker, task, schedule, calendar, dlq, operation, ledger, import_, cluster, flink, replay, config)
+    nouns = (worker, task, schedule, calendar, limit, dlq, operation, ledger, import_, cluster, flink, replay, config)
     for noun in nouns:
         app.command(noun)
     groups = {"": app, **{noun.name[0]: noun for noun in nouns}}
@@ -110,6 +111,10 @@ _COMMANDS = (
     ("operation", "list", "bulk:list_operations", "List operations, the newest first."),
     ("operation", "get", "bulk:get", "Show an operation and how far it is."),
     ("operation", "cancel", "bulk:cancel", "Let an operation go no further."),
+    ("limit", "set", "limits:set_limit", "Define a limit, or let it be another one."),
+    ("limit", "get", "limits:get", "Show a limit, and how much of it is in use."),
+    ("limit", "list", "limits:list_limits", "List limits."),
+    ("limit", "delete", "limits:delete", "Take a limit away."),
     ("import", "crontab", "importing:crontab", "Make tasks of the lines of a crontab."),
     ("import", "k8s", "importing:k8s", "Make tasks of Kubernetes CronJobs."),
     ("import", "celery", "importing:celery", "Make tasks of a Celery beat schedule."),

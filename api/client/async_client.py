@@ -20,6 +20,7 @@ from taskscheduler.client.models import (
     Graph,
     Health,
     Ledger,
+    Limit,
     LiveEvent,
     Operation,
     OperationPreview,
@@ -340,6 +341,44 @@ class AsyncClient(AsyncLetters):
     async def drain_worker(self, name: str) -> SeenWorker:
         """Let a worker end what runs, take no more, and leave; raises NotFound, and Conflict when it has left."""
         return await self._call(requests.drain_worker(name))
+
+    async def put_limit(
+        self,
+        name: str,
+        *,
+        concurrency: int | None = None,
+        rate: dict[str, Any] | None = None,
+        note: str = "",
+        if_match: int | str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Limit:
+        """Define a limit such as `queue:mail`, or let it be another; `rate` is `{"count": 100, "per": "1m"}`."""
+        return await self._call(requests.put_limit(name, concurrency, rate, note, if_match, idempotency_key))
+
+    async def get_limit(self, name: str) -> Limit:
+        """Give a limit and how much of it is in use; raises NotFound."""
+        return await self._call(requests.get_limit(name))
+
+    async def list_limits(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Limit]:
+        """Give one page of limits by name: those that are defined or in use."""
+        return await self._call(requests.list_limits(limit, cursor))
+
+    async def iter_limits(self) -> AsyncIterator[Limit]:
+        """Give all limits, page by page."""
+        cursor = None
+        while True:
+            page = await self._call(requests.list_limits(200, cursor))
+            for limit in page.items:
+                yield limit
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def delete_limit(
+        self, name: str, *, if_match: int | str | None = None, idempotency_key: str | None = None
+    ) -> None:
+        """Take a limit away; raises NotFound."""
+        await self._call(requests.delete_limit(name, if_match, idempotency_key))
 
     async def health(self) -> Health:
         """Give the server's health, whether it is well or not; raises Unreachable when it does not answer."""

@@ -36,6 +36,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     then: list[str] | UnsetType = UNSET
     on_failure: list[str] | UnsetType = UNSET
     after: list[str] | dict[str, Any] | UnsetType = UNSET
+    concurrency: dict[str, Any] | UnsetType = UNSET
     idempotency_key: str | UnsetType = UNSET
 
 
@@ -192,6 +193,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 5
     tags: dict[str, str] = {}
     pause_on_failure: int | None = None
+    concurrency: dict[str, Any] | None = None
     status: str = ""
     revision: int = 0
     version: int = 0
@@ -470,6 +472,31 @@ class OperationPreview(msgspec.Struct, frozen=True, kw_only=True):
     matched: int = 0
     more: bool = False
     sample: list[SampledTask] = []
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """`count` attempts begin in each `per`, up to `burst` at once after a lull."""
+
+    count: int
+    per: str = "PT1S"
+    burst: int = 1
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """How many attempts may be active at once, and how fast they may begin; `in_use` is how many slots are held.
+
+    `own` is what tasks with this key say; `version` is that of the definition, 0 where only tasks name it.
+    """
+
+    name: str
+    concurrency: int | None = None
+    rate: Rate | None = None
+    note: str = ""
+    in_use: int = 0
+    own: int | None = None
+    version: int = 0
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

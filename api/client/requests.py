@@ -19,6 +19,7 @@ from taskscheduler.client.models import (
     Graph,
     Health,
     Ledger,
+    Limit,
     Operation,
     OperationPreview,
     Page,
@@ -115,6 +116,8 @@ _read_worker = reader(SeenWorker)
 _read_workers = reader(Page[SeenWorker])
 _read_calendar = reader(Calendar)
 _read_calendars = reader(Page[CalendarSummary])
+_read_limit = reader(Limit)
+_read_limits = reader(Page[Limit])
 
 
 def _write(
@@ -329,6 +332,32 @@ def list_operations(limit: int | None, cursor: str | None) -> Call[Page[Operatio
 
 def cancel_operation(operation_id: str, key: str | None) -> Call[Operation]:
     return _write("POST", f"/api/operations/{segment(operation_id)}/cancel", _read_operation, key=key)
+
+
+def put_limit(
+    name: str,
+    concurrency: int | None,
+    rate: dict[str, Any] | None,
+    note: str,
+    if_match: int | str | None = None,
+    key: str | None = None,
+) -> Call[Limit]:
+    body = {"concurrency": concurrency, "rate": rate, "note": note}
+    path = f"/api/limits/{segment(name)}"
+    return _write("PUT", path, _read_limit, body=body, key=key, headers=_matching(if_match))
+
+
+def get_limit(name: str) -> Call[Limit]:
+    return Call(method="GET", path=f"/api/limits/{segment(name)}", read=_read_limit)
+
+
+def list_limits(limit: int | None, cursor: str | None) -> Call[Page[Limit]]:
+    return Call(method="GET", path=query("/api/limits", {"limit": limit, "cursor": cursor}), read=_read_limits)
+
+
+def delete_limit(name: str, if_match: int | str | None = None, key: str | None = None) -> Call[None]:
+    headers = {"Idempotency-Key": key or uuid4().hex, **_matching(if_match)}
+    return Call(method="DELETE", path=f"/api/limits/{segment(name)}", read=read_nothing, headers=headers)
 
 
 def health() -> Call[Health]:

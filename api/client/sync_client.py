@@ -19,6 +19,7 @@ from taskscheduler.client.models import (
     Graph,
     Health,
     Ledger,
+    Limit,
     LiveEvent,
     Operation,
     OperationPreview,
@@ -335,6 +336,41 @@ class Client(SyncLetters):
     def drain_worker(self, name: str) -> SeenWorker:
         """Let a worker end what runs, take no more, and leave; raises NotFound, and Conflict when it has left."""
         return self._call(requests.drain_worker(name))
+
+    def put_limit(
+        self,
+        name: str,
+        *,
+        concurrency: int | None = None,
+        rate: dict[str, Any] | None = None,
+        note: str = "",
+        if_match: int | str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Limit:
+        """Define a limit such as `queue:mail`, or let it be another; `rate` is `{"count": 100, "per": "1m"}`."""
+        return self._call(requests.put_limit(name, concurrency, rate, note, if_match, idempotency_key))
+
+    def get_limit(self, name: str) -> Limit:
+        """Give a limit and how much of it is in use; raises NotFound."""
+        return self._call(requests.get_limit(name))
+
+    def list_limits(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Limit]:
+        """Give one page of limits by name: those that are defined or in use."""
+        return self._call(requests.list_limits(limit, cursor))
+
+    def iter_limits(self) -> Iterator[Limit]:
+        """Give all limits, page by page."""
+        cursor = None
+        while True:
+            page = self._call(requests.list_limits(200, cursor))
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def delete_limit(self, name: str, *, if_match: int | str | None = None, idempotency_key: str | None = None) -> None:
+        """Take a limit away; raises NotFound."""
+        self._call(requests.delete_limit(name, if_match, idempotency_key))
 
     def health(self) -> Health:
         """Give the server's health, whether it is well or not; raises Unreachable when it does not answer."""

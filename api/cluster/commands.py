@@ -11,6 +11,7 @@ from taskscheduler.api.settings import Settings
 from taskscheduler.commands.handler import CommandHandler
 from taskscheduler.domain.decision import FOLD_VERSION
 from taskscheduler.domain.entities import stream_of
+from taskscheduler.domain.limit_definition import LIMIT_STREAM
 from taskscheduler.domain.messages import Policy
 from taskscheduler.domain.values import Instant, Millis
 from taskscheduler.streams.calendar_uses import CalendarUses
@@ -18,6 +19,7 @@ from taskscheduler.streams.claimable import Claimables
 from taskscheduler.streams.claimable_shares import ClaimableShares
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.kafka.event_log import KafkaEventLog
+from taskscheduler.streams.limiter import Limiter
 from taskscheduler.streams.observer import Observer
 from taskscheduler.streams.outbox import Outbox
 from taskscheduler.streams.partitions import Replicas
@@ -115,6 +117,18 @@ class Commands:
             self.handler,
             lambda sender: log.partition_of(stream_of(sender)),
         )
+        self.limiter = Limiter(self.handler, clock=clock, seed=seed)
+        for share in self.shares:
+            share.claimables.guard(self.limiter)
+
+    async def start(self) -> int:
+        """Fold what is on the log; how many records there were. Raises LogDiverged."""
+        await self.replicas.check()
+        folded = await self.replicas.catch_up()
+        for share in self.shares:
+            self.limiter.begin(share.store.states(LIMIT_STREAM))
+        self.replicas.observe(self.limiter)
+        return folded
 
     def claimable(self, mine: Callable[[], Collection[int]], help_after: Millis) -> ClaimableShares:
         """Waiting runs, those of the partitions that are `mine` first."""

@@ -42,9 +42,10 @@ class Dispatching(Part):
             Guarded(http_caller(settings, commands.clock), self._circuits),
             kafka_caller(settings, commands.clock),
         )
-        self._noop = NoopDispatcher(waiting, commands.handler, seed=seed)
+        self._noop = NoopDispatcher(waiting, commands.handler, commands.limiter, seed=seed)
         self._http, self._kafka = (
-            Dispatcher(caller, waiting, commands.handler, clock=commands.clock, seed=seed) for caller in self._callers
+            Dispatcher(caller, waiting, commands.handler, commands.limiter, clock=commands.clock, seed=seed)
+            for caller in self._callers
         )
 
     async def start(self, loops: Loops) -> None:

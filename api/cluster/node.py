@@ -80,8 +80,7 @@ class ClusterNode:
         """Fold what is on the log, then begin to work."""
         folded = 0
         if self._commands is not None:
-            await self._commands.replicas.check()
-            folded = await self._commands.replicas.catch_up()
+            folded = await self._commands.start()
             self.metrics.active_runs = sum(share.store.active_runs() for share in self._commands.shares)
             self._commands.replicas.observe(self)
         for part in self._parts:
@@ -134,6 +133,8 @@ class ClusterNode:
 
     def _register_commands(self, commands: Commands) -> None:
         self.health.register("replica", lambda: self._replica_health(commands))
+        self.metrics.watch("limits", lambda: commands.limiter.defined)
+        self.metrics.watch("limit_refusals", lambda: commands.limiter.refused)
         self.metrics.watch("replica_lag_records", lambda: sum(commands.replicas.lag().values()))
 
     def _decisions(self) -> int:

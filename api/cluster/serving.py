@@ -57,6 +57,7 @@ class Serving(Part):
             HolderShares([share.holders for share in commands.shares]),
             commands.handler,
             Tokens(claim_secret(settings)),
+            commands.limiter,
             clock=commands.clock,
             seed=seed,
         )

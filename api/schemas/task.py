@@ -10,6 +10,7 @@ from taskscheduler.api.durations import LONGEST, format_duration
 from taskscheduler.api.schemas.chain import SCHEMAS as CHAIN_SCHEMAS
 from taskscheduler.api.schemas.chain import read_after, read_names
 from taskscheduler.api.schemas.fields import Fields
+from taskscheduler.api.schemas.limit import read_concurrency
 from taskscheduler.api.schemas.policies import CATCH_UP_SCHEMA, RETRY_SCHEMA, read_catch_up, read_retry
 from taskscheduler.api.schemas.schedule import MANUAL, read_schedule
 from taskscheduler.api.schemas.schedule_shape import SCHEMA as SCHEDULE_SCHEMA
@@ -81,6 +82,7 @@ def read_new_task(fields: Fields, now: Instant, rules: Rules, *, in_batch: bool 
             priority=fields.integer("priority", 1, 9, PRIORITY),
             tags=_tags(fields, {}),
             pause_on_failure=fields.optional_integer("pause_on_failure", 1, MOST_FAILURES),
+            concurrency=read_concurrency(fields.object("concurrency")),
             queue_timeout=fields.duration("queue_timeout", TIMEOUTS["queue_timeout"], LONGEST, None),
             heartbeat_timeout=fields.duration("heartbeat_timeout", TIMEOUTS["heartbeat_timeout"], LONGEST, None),
             deadline=fields.duration("deadline", TIMEOUTS["deadline"], LONGEST, None),
@@ -154,6 +156,8 @@ def _read_patch(fields: Fields, now: Instant, rules: Rules, base: Definition | N
         given["priority"] = fields.integer("priority", 1, 9, PRIORITY)
     if "tags" in fields:
         given["tags"] = _tags(fields, tags)
+    if "concurrency" in fields:
+        given["concurrency"] = read_concurrency(fields.object("concurrency"))
     if "pause_on_failure" in fields:
         given["pause_on_failure"] = fields.optional_integer("pause_on_failure", 1, MOST_FAILURES)
     for name, shortest in TIMEOUTS.items():
@@ -207,6 +211,7 @@ _OPTIONAL: dict[str, Schema] = {
     "catch_up": ref("CatchUpIn"),
     "priority": whole(1, 9, default=PRIORITY, description="1 is first."),
     "tags": TAGS_SCHEMA,
+    "concurrency": ref("ConcurrencyIn"),
     "pause_on_failure": whole(
         1, MOST_FAILURES, description="After so many runs in a row that failed for good the task pauses itself."
     ),
@@ -282,8 +287,8 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "TaskPatch": {
         **request({}, _OPTIONAL),
-        "description": "A merge patch (RFC 7396): `schedule`, `target`, `payload` and `retry` are replaced whole, "
-        "`catch_up` and `tags` member by member; null gives the default back.",
+        "description": "A merge patch (RFC 7396): `schedule`, `target`, `payload`, `retry` and `concurrency` are "
+        "replaced whole, `catch_up` and `tags` member by member; null gives the default back.",
         "examples": [
             {"schedule": {"every": "1h"}},
             {"tags": {"team": None}},

@@ -162,6 +162,7 @@ _TASK: dict[str, Schema] = {
     "priority": whole(1, 9),
     "tags": _TEXTS,
     "pause_on_failure": {"type": ["integer", "null"], "minimum": 1},
+    "concurrency": {"anyOf": [response({"key": TEXT, "limit": COUNT}), {"type": "null"}]},
     "queue_timeout": nullable(DURATION_OUT),
     "heartbeat_timeout": nullable(DURATION_OUT),
     "deadline": nullable(DURATION_OUT),

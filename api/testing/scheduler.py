@@ -103,11 +103,11 @@ class TestScheduler:
             settings = _settings(stack.enter_context(_folder()))
             database = Database(settings.data_dir, FAMILIES)
             self.node = node = EmbeddedNode(open_storage(database, lambda: self._now), settings, self._seed)
-            node.dispatcher = Dispatcher(
-                _Http(self._answer), node.claimables, node.handler, clock=lambda: self._now, seed=self._seed
-            )
-            node.producing = Dispatcher(
-                _Kafka(self.messages), node.claimables, node.handler, clock=lambda: self._now, seed=self._seed
+            node.dispatcher, node.producing = (
+                Dispatcher(
+                    target, node.claimables, node.handler, node.limiter, clock=lambda: self._now, seed=self._seed
+                )
+                for target in (_Http(self._answer), _Kafka(self.messages))
             )
             stack.push_async_callback(node.close)
             stack.push_async_callback(node.stop, 0.0)
@@ -180,13 +180,15 @@ class TestScheduler:
 
     def _next(self) -> Instant | None:
         """The next moment at which something happens."""
-        moments = [moment for moment in (self.node.timers.next_due(),) if moment is not None]
+        known = (self.node.timers.next_due(), self.node.claimables.next_look())
+        moments = [moment for moment in known if moment is not None]
         return min([*moments, *(due for due, _, woken in self._sleeping if not woken.done())], default=None)
 
     async def _settle(self) -> None:
         """Until nothing more happens at this moment."""
         node, quiet = self.node, 0
         node.timers.changed()
+        node.claimables.look()
         while quiet < QUIET_TURNS:
             before = node.replica.position
             await asyncio.sleep(0)

@@ -19,6 +19,7 @@ from taskscheduler.domain.state import Run
 from taskscheduler.domain.values import SECOND, Instant, Json, Millis
 from taskscheduler.streams.claimable import Claimable, WaitingRuns
 from taskscheduler.streams.holders import Held
+from taskscheduler.streams.limiter import Limiter
 
 HOLDER = "server"
 """The worker name under which the server's own dispatch claims. Workers of queues cannot take it."""
@@ -80,6 +81,7 @@ class Dispatcher:
         target: Target,
         claimables: WaitingRuns,
         handler: CommandHandler,
+        limiter: Limiter,
         *,
         clock: Callable[[], Instant],
         seed: Callable[[], int],
@@ -88,6 +90,7 @@ class Dispatcher:
         self._target = target
         self._claimables = claimables
         self._handler = handler
+        self._limiter = limiter
         self._clock = clock
         self._seed = seed
         self._batch = batch
@@ -127,7 +130,7 @@ class Dispatcher:
 
     async def _claim(self, taken: Sequence[tuple[Lane, Claimable]]) -> None:
         asks = [claim_of(lane, item, self._seed()) for lane, item in taken]
-        answers = await self._handler.handle_many(asks)
+        answers = await self._limiter.claim(self._claimables, taken, asks)
         for ask, answer in zip(asks, answers, strict=True):
             if isinstance(answer, Done):
                 self._start(ask, answer)

@@ -12,6 +12,7 @@ from taskscheduler.domain.definition import Lane
 from taskscheduler.domain.messages import Complete
 from taskscheduler.streams.claimable import Claimable, WaitingRuns
 from taskscheduler.streams.dispatch.dispatcher import HOLDER, claim_of, give_back_later
+from taskscheduler.streams.limiter import Limiter
 
 GROUP = "noop"
 BATCH = 128
@@ -24,9 +25,12 @@ Taken = list[tuple[Lane, Claimable]]
 class NoopDispatcher:
     """The dispatcher of targets that need no call. It has no task for each batch: batches are short and many."""
 
-    def __init__(self, claimables: WaitingRuns, handler: CommandHandler, *, seed: Callable[[], int]) -> None:
+    def __init__(
+        self, claimables: WaitingRuns, handler: CommandHandler, limiter: Limiter, *, seed: Callable[[], int]
+    ) -> None:
         self._claimables = claimables
         self._handler = handler
+        self._limiter = limiter
         self._seed = seed
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._idle = asyncio.Event()
@@ -59,7 +63,13 @@ class NoopDispatcher:
         self.active += len(taken)
         self._idle.clear()
         asks = [claim_of(lane, item, self._seed()) for lane, item in taken]
-        self._handler.submit(asks, partial(self._claimed, taken))
+        if self._limiter.concerns(taken):
+            self._do_later(self._claim_under_limits(taken, asks))
+        else:
+            self._handler.submit(asks, partial(self._claimed, taken))
+
+    async def _claim_under_limits(self, taken: Taken, asks: list[Ask]) -> None:
+        self._claimed(taken, await self._limiter.claim(self._claimables, taken, asks))
 
     def _claimed(self, taken: Taken, answers: Sequence[Answer]) -> None:
         completes = []

@@ -18,6 +18,7 @@ from taskscheduler.domain.values import Instant, Json, Millis
 from taskscheduler.streams.claimable import Claimable, WaitingRuns
 from taskscheduler.streams.dispatch.tokens import Token, Tokens, request_hash, token_hash
 from taskscheduler.streams.holders import Held
+from taskscheduler.streams.limiter import Limiter
 
 JOINING_SECONDS = 0.25
 """What a request that joins an earlier one waits beyond its own `wait`, for claims that are just being decided."""
@@ -87,6 +88,7 @@ class QueueService:
         holders: Held,
         handler: CommandHandler,
         tokens: Tokens,
+        limiter: Limiter,
         *,
         clock: Callable[[], Instant],
         seed: Callable[[], int],
@@ -95,6 +97,7 @@ class QueueService:
         self._holders = holders
         self._handler = handler
         self._tokens = tokens
+        self._limiter = limiter
         self._clock = clock
         self._seed = seed
         self._polls: dict[str, _Poll] = {}
@@ -263,11 +266,13 @@ class QueueService:
             run = self._handler.state(item.task_id).runs.get(item.run_id)
             number = 1 if run is None else len(run.attempts) + 1
             offers.append(self._tokens.make(Token(item.task_id, item.run_id, number, nonce)))
-        answers = await self._handler.handle_many(
+        answers = await self._limiter.claim(
+            self._claimables,
+            taken,
             [
                 Ask(item.task_id, Claim(item.run_id, worker, token_hash(token), lease, request, lane), actor=worker)
                 for (lane, item), token in zip(taken, offers, strict=True)
-            ]
+            ],
         )
         given = []
         unavailable: Unavailable | None = None

@@ -118,7 +118,7 @@ class StateStore:
             key = name + b"\0" + run_id.encode()
             if run is None:
                 self._runs.delete(key)
-            elif run.status == "queued" and not run.attempts:
+            elif run.status == "queued" and not run.attempts and not run.revoked:
                 self._runs.insert(key, run)
             else:
                 self._runs.put(key, run)
@@ -128,6 +128,12 @@ class StateStore:
                 self._keys.put(key, task.keys[used])
             else:
                 self._keys.delete(key)
+
+    def states(self, prefix: str) -> Iterator[Other]:
+        """What is no task, of the streams that begin so, in their order."""
+        for _, kept in self._others.scan(prefix.encode(), prefix.encode() + b"\xff"):
+            if not isinstance(kept.state, Task):
+                yield kept.state
 
     def position(self) -> Position:
         """Where the replica is."""

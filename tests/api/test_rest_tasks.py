@@ -56,6 +56,7 @@ async def test_a_task_is_created_with_every_default_and_read_again(api: httpx.As
         "priority": 5,
         "tags": {},
         "pause_on_failure": None,
+        "concurrency": None,
         "queue_timeout": None,
         "heartbeat_timeout": None,
         "deadline": None,

@@ -18,6 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from bench_backlog import backlog
 from bench_server import creates, every_second, herd, lateness, pending
 
 RESULTS = Path(__file__).parent / "results"
@@ -33,6 +34,8 @@ BENCHMARKS: dict[str, tuple[Measure, bool]] = {
     "lateness at 3,000/s": (lambda: lateness(3_000, 20), True),
     "1,000 each second": (lambda: every_second(1_000, 20, spread=False), False),
     "1,000 each second, spread": (lambda: every_second(1_000, 20, spread=True), False),
+    "backlog of 100,000, 40 keys": (lambda: backlog(100_000, 40), True),
+    "backlog of 100,000 keys": (lambda: backlog(100_000, 1), True),
     "pending 100,000": (lambda: pending(100_000), False),
     "pending 1,000,000": (lambda: pending(1_000_000), True),
 }
@@ -50,7 +53,7 @@ def main() -> None:
             continue
         results[name] = asyncio.run(measure())
         figures = "  ".join(f"{key} {value:,.1f}" for key, value in results[name].items())
-        print(f"{name:26} {figures}", flush=True)
+        print(f"{name:28} {figures}", flush=True)
     machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "platform": platform.platform()}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"

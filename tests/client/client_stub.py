@@ -57,6 +57,7 @@ class Stub:
         self.faults: list[Fault] = []
         self.tasks: dict[str, dict[str, Any]] = {}
         self.calendars: dict[str, dict[str, Any]] = {}
+        self.limits: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
         self.due: list[str] = []
         self.held: dict[str, Held] = {}
@@ -122,6 +123,8 @@ class Stub:
                 web.get("/api/calendars/{name}", self.calendar),
                 web.delete("/api/calendars/{name}", self.calendar),
                 web.get("/api/calendars", self.list_calendars),
+                web.route("*", "/api/limits/{name}", self.limit),
+                web.get("/api/limits", self.list_limits),
                 web.get("/actuator/health", self.health),
                 web.get("/api/events", self.live),
                 web.post("/api/queues/{queue}/claims", self.claim),
@@ -367,6 +370,24 @@ class Stub:
         first, last = request.query.get("from", ""), request.query.get("to", "9")
         found = self.calendars[name]
         return web.json_response({**found, "days": [day for day in found["days"] if first <= day <= last]})
+
+    async def limit(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if request.method == "PUT":
+            sent = await request.json()
+            self.limits[name] = {"name": name, "version": self.limits.get(name, {}).get("version", 0) + 1, **sent}
+        elif name not in self.limits:
+            return self.problem(404, "there is no such limit")
+        elif request.method == "DELETE":
+            del self.limits[name]
+            return web.Response(status=204)
+        return web.json_response({**self.limits[name], "in_use": 1})
+
+    async def list_limits(self, request: web.Request) -> web.Response:
+        names = sorted(name for name in self.limits if name > request.query.get("cursor", ""))
+        some = names[: int(request.query.get("limit", 50))]
+        items = [self.limits[name] for name in some]
+        return web.json_response({"items": items, "next_cursor": some[-1] if len(names) > len(some) else None})
 
     async def list_calendars(self, request: web.Request) -> web.Response:
         names = sorted(name for name in self.calendars if name > request.query.get("cursor", ""))

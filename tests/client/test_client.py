@@ -205,6 +205,19 @@ async def test_a_calendar_is_put_read_listed_and_deleted(client: Any) -> None:
         await client.put_calendar(name, days=[])
 
 
+async def test_a_limit_is_put_read_listed_and_deleted(client: Any) -> None:
+    name = "key:" + fresh("customer")
+    made = await client.put_limit(name, concurrency=2, rate={"count": 10, "per": "PT1S", "burst": 3}, note="why")
+    assert (made.name, made.concurrency, made.rate.count, made.rate.burst, made.note) == (name, 2, 10, 3, "why")
+    assert (await client.get_limit(name)).version == made.version
+    assert (await client.put_limit(name, concurrency=3, if_match=made.version)).rate is None
+    assert [item.concurrency async for item in client.iter_limits() if item.name == name] == [3]
+    assert (await client.list_limits(limit=1)).items
+    await client.delete_limit(name)
+    with pytest.raises(NotFound):
+        await client.get_limit(name)
+
+
 async def test_health_of_a_server_that_is_well(client: Any) -> None:
     health = await client.health()
     assert health.status == "UP"

@@ -12,6 +12,7 @@ from taskscheduler.domain.definition import CatchUp, Definition, DefinitionPatch
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.events import Error
 from taskscheduler.domain.excluded import ExceptCalendar
+from taskscheduler.domain.limit_definition import Granted, LimitDefinition, limit_id
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Every, OneTime, Schedule
 from taskscheduler.domain.values import DAY, MINUTE, SECOND
@@ -158,6 +159,22 @@ def _calendar(name: str, days: tuple[str, ...] | None) -> Step:
     return step
 
 
+def _limit(name: str, most: int | None, grants: str) -> Step:
+    """Define a limit or delete it, then ask for slots, or release them."""
+
+    def step(history: History) -> None:
+        id = limit_id(name)
+        with contextlib.suppress(DomainError):
+            history.do(id, msg.DeleteLimit() if most is None else msg.DefineLimit(LimitDefinition(most)))
+        wants = tuple(msg.Want(Granted(grant, "t", "r", 1), 3) for grant in grants)
+        history.do(id, msg.GrantSlots(wants) if len(grants) > 1 else msg.ReleaseSlots(tuple(grants)))
+
+    return step
+
+
+_limits = st.builds(
+    _limit, st.sampled_from(["key:a", "queue:q"]), st.sampled_from([1, 2, None]), st.sampled_from(["ab", "bcd", "a"])
+)
 _days = st.sampled_from([("2026-12-25",), ("2026-12-25", "2027-01-01"), (), None])
 _calendars = st.builds(_calendar, st.sampled_from(["a", "holidays"]), _days)
 
@@ -174,6 +191,7 @@ _step: st.SearchStrategy[Step] = st.one_of(
     _calendars,
     st.builds(_dead_letter, _task_ids, st.booleans()),
     _task_ids.map(_report_late),
+    _limits,
     _times.map(_advance),
     _times.map(_advance),
 )

@@ -6,10 +6,12 @@ from collections import Counter
 
 from hypothesis import given, settings
 
+from taskscheduler.domain.calendar import Calendar
 from taskscheduler.domain.calendar_days import calendars_of
 from taskscheduler.domain.events import FiresSkipped, RunQueued, RunsExpired, TaskPurged
 from taskscheduler.domain.ids import run_id_floor
-from taskscheduler.projections import calendars
+from taskscheduler.domain.limit import Limit
+from taskscheduler.projections import calendars, limits
 from taskscheduler.projections.memory import MemoryViews
 from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.queries import Queries
@@ -67,11 +69,24 @@ async def test_tasks_and_counters_are_those_of_the_states(moves: list[Step]) -> 
 async def test_calendars_are_those_of_the_states(moves: list[Step]) -> None:
     history, views = played(moves)
     queries = Queries(views)
-    there = sorted(id for id, state in history.others.items() if state.exists)
+    found = {id: state for id, state in history.others.items() if isinstance(state, Calendar)}
+    there = sorted(id for id, state in found.items() if state.exists)
     assert [view.id for view in (await queries.calendars()).items] == there
     assert [key for name, key, _ in views.contents() if name == calendars.BY_ID.name] == [("all", id) for id in there]
-    for id, state in history.others.items():
+    for id, state in found.items():
         assert await queries.calendar(id) == (calendars.view_of(state) if state.exists else None)
+
+
+@given(steps)
+@settings(max_examples=50, deadline=None)
+async def test_limits_are_those_of_the_states(moves: list[Step]) -> None:
+    history, views = played(moves)
+    queries = Queries(views)
+    found = {id: state for id, state in history.others.items() if isinstance(state, Limit)}
+    there = sorted(id for id, state in found.items() if state.exists or state.slots)
+    assert [view.id for view in (await queries.limits()).items] == there
+    for id, state in found.items():
+        assert await queries.limit(id) == (limits.view_of(state) if id in there else None)
 
 
 @given(steps)

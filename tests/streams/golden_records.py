@@ -7,6 +7,7 @@ from taskscheduler.domain.calendar_definition import CalendarDefinition, DateRan
 from taskscheduler.domain.decision import Record
 from taskscheduler.domain.definition import CatchUp, Definition, HttpTarget, NoopTarget, QueueTarget
 from taskscheduler.domain.excluded import ExceptCalendar
+from taskscheduler.domain.limit_definition import Granted, LimitDefinition, Rate
 from taskscheduler.domain.operation_definition import OperationDefinition, Selection
 from taskscheduler.domain.retry import Retry
 from taskscheduler.domain.schedule import Cron, Every, OneTime
@@ -268,6 +269,22 @@ SAMPLES: dict[str, tuple[ev.Event, ...]] = {
         ev.UniqueHeard(at=AT, unique="unique/0a1b", number=2, taken_by="t"),
     ),
     "calendar.deleted.v1": (ev.CalendarDeleted(at=AT, by="ada"),),
+    "grant.revoked.v1": (ev.GrantsRevoked(at=AT, run_id="r1"),),
+    "limit.defined.v1": (
+        ev.LimitDefined(at=AT, definition=LimitDefinition(5, Rate(10, 1_000, 3), "for the mail server")),
+        ev.LimitDefined(at=AT, definition=LimitDefinition()),
+    ),
+    "limit.deleted.v1": (ev.LimitDeleted(at=AT, by="ada"),),
+    "slots.granted.v1": (
+        ev.SlotsGranted(
+            at=AT,
+            grants=(Granted("g1", "nightly", "r1", 1), Granted("g2", "nightly", "r2", 2, revoked=1)),
+            own=2,
+            next_start=AT * 1_000 + 9,
+        ),
+        ev.SlotsGranted(at=AT, grants=(Granted("g3", "nightly", "r3", 1),), held=False),
+    ),
+    "slots.released.v1": (ev.SlotsReleased(at=AT, ids=("g1", "g2")),),
 }
 
 

@@ -11,7 +11,18 @@ from taskscheduler.api.bootstrap import FAMILIES, open_storage
 from taskscheduler.domain.decision import AnyAccepted, Record
 from taskscheduler.domain.entities import rules_of
 from taskscheduler.domain.events import FiresSkipped, RunsExpired
-from taskscheduler.domain.messages import Announce, Backfill, Complete, Lose, Retry, StartOperation
+from taskscheduler.domain.limit_definition import Granted, LimitDefinition, limit_id
+from taskscheduler.domain.messages import (
+    Announce,
+    Backfill,
+    Complete,
+    DefineLimit,
+    GrantSlots,
+    Lose,
+    Retry,
+    StartOperation,
+    Want,
+)
 from taskscheduler.domain.operation import operation_id
 from taskscheduler.domain.operation_definition import OperationDefinition, Selection
 from taskscheduler.domain.values import HOUR, MINUTE
@@ -33,7 +44,7 @@ from tests.projections.history import EVERY_MINUTE, START, History
 
 def a_history(rounds: int = 3) -> History:
     """Tasks that fired and failed, one run again and reported late; calendars, one of them deleted and one changed; a
-    worker and an operation."""
+    worker, an operation and a limit."""
     history = History()
     history.define("holidays", "2026-12-25")
     history.define("gone", "2026-05-01")
@@ -56,6 +67,9 @@ def a_history(rounds: int = 3) -> History:
     history.undefine("gone")
     history.do(worker_id("w"), Announce(WorkerInfo("5c1f", ("mail",)), 2))
     history.do(operation_id("o"), StartOperation(OperationDefinition("pause", Selection())))
+    limit = limit_id("queue:mail")
+    history.do(limit, DefineLimit(LimitDefinition(concurrency=2)))
+    history.do(limit, GrantSlots((Want(Granted("grant", "waiting", "run", 1)),)))
     return history
 
 

@@ -206,6 +206,8 @@ def command(kind: int, dice: Dice, task: Task, now: int) -> msg.Command:
         case 6 | 7:
             retry_after = dice.pick(HOUR) if dice.chance(4) else None
             return msg.Fail(run_id, number, token, Error("E", "why"), not dice.chance(4), retry_after)
+        case 8 if dice.chance(3):
+            return msg.Revoke(run_id, number + dice.pick(2), dice.pick(2))
         case 8:
             return msg.Renew(run_id, number, token)
         case 10:

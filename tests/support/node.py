@@ -12,6 +12,7 @@ from taskscheduler.commands.handler import CommandHandler, Done
 from taskscheduler.commands.ports import LogUnavailable, Receipt
 from taskscheduler.domain.decision import Record
 from taskscheduler.domain.ids import mix
+from taskscheduler.domain.limit_definition import LIMIT_STREAM
 from taskscheduler.domain.messages import Command, Policy
 from taskscheduler.domain.state import Task
 from taskscheduler.streams.calendar_uses import CalendarUses
@@ -22,8 +23,10 @@ from taskscheduler.streams.dispatch.queue import QueueService
 from taskscheduler.streams.dispatch.tokens import Tokens
 from taskscheduler.streams.following import Following
 from taskscheduler.streams.holders import Holders
+from taskscheduler.streams.limiter import Limiter
 from taskscheduler.streams.observer import Observer
 from taskscheduler.streams.outbox import Outbox
+from taskscheduler.streams.releasing import Releasing
 from taskscheduler.streams.replica import Replica
 from taskscheduler.streams.rocksdb import claim_tables, outbox_table, state_store, timer_table, use_table
 from taskscheduler.streams.rocksdb.buffer import Buffer
@@ -102,15 +105,19 @@ class Node:
         self.handler = CommandHandler(
             log, self.replica, clock=clock, seed=chance, instance=name, policy=policy, timeout=timeout
         )
+        self.limiter = Limiter(self.handler, clock=clock, seed=chance)
+        self.claimables.guard(self.limiter)
+        self.releasing = Releasing(self.handler, {0: self.store.states}, lambda _: 0, lambda: (0,), clock=clock)
         self.queue = QueueService(
-            self.claimables, self.holders, self.handler, Tokens(b"secret"), clock=clock, seed=chance
+            self.claimables, self.holders, self.handler, Tokens(b"secret"), self.limiter, clock=clock, seed=chance
         )
         self.triggers = TriggerLoop(self.timers, self.handler, clock)
         self.following = Following({0: self.uses}, self.handler, lambda: (0,))
         self.stepping = Stepping({0: self.outbox}, self.handler, lambda sender: 0, lambda: (0,))
-        self.noop = NoopDispatcher(self.claimables, self.handler, seed=chance) if noop else None
+        self.noop = NoopDispatcher(self.claimables, self.handler, self.limiter, seed=chance) if noop else None
         self.dispatchers = [
-            Dispatcher(target, self.claimables, self.handler, clock=clock, seed=chance) for target in targets
+            Dispatcher(target, self.claimables, self.handler, self.limiter, clock=clock, seed=chance)
+            for target in targets
         ]
         self._loops: list[asyncio.Task[None]] = []
 
@@ -118,6 +125,9 @@ class Node:
         """Fold what is on the log, then follow it and, unless told otherwise, do what is due."""
         await self.replica.check()
         await self.replica.catch_up()
+        self.limiter.begin(self.store.states(LIMIT_STREAM))
+        self.replica.observe(self.limiter)
+        self.replica.observe(self.releasing)
         self._loops.append(asyncio.create_task(self.replica.run()))
         await release_held(self.holders, self.handler)
         if work:
@@ -125,6 +135,7 @@ class Node:
                 self.triggers.run,
                 self.following.run,
                 self.stepping.run,
+                self.releasing.run,
                 *([self.noop.run] if self.noop else []),
                 *(d.run for d in self.dispatchers),
             ]

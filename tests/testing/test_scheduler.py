@@ -185,3 +185,19 @@ def test_the_fixture_is_there_without_asyncio(taskscheduler: BlockingTestSchedul
     assert taskscheduler.advance("10m") == 3
     assert [run.result for run in taskscheduler.client.runs(task.id).items] == ["t"] * 3
     assert taskscheduler.requests == []
+
+
+async def test_what_a_rate_holds_up_goes_on_when_time_is_moved() -> None:
+    async with TestScheduler() as scheduler:
+        await scheduler.client.put_limit("host:example.com", rate={"count": 1, "per": "1h"})
+        target = {"type": "http", "url": "https://example.com/x"}
+        for _ in range(3):
+            await scheduler.client.create_task(name="t", target=target)
+        await scheduler.run_until_idle()
+        assert len(scheduler.requests) == 1
+        await scheduler.advance("59m")
+        assert len(scheduler.requests) == 1
+        await scheduler.advance("1m")
+        assert len(scheduler.requests) == 2
+        await scheduler.advance("1d")
+        assert len(scheduler.requests) == 3

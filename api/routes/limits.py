@@ -1,0 +1,149 @@
+"""Limits: how many attempts may be active at once, and how fast they may begin."""
+
+from __future__ import annotations
+
+from litestar import delete, get, put
+from litestar.handlers import HTTPRouteHandler
+
+from taskscheduler.api import operations as op
+from taskscheduler.api import render_limit as render
+from taskscheduler.api.body import read_object
+from taskscheduler.api.headers import idempotency_key, if_match, key_of
+from taskscheduler.api.node import Node
+from taskscheduler.api.reply import Headers, Reply, json_reply
+from taskscheduler.api.routes.common import REPLAYED, Request, consistency, etag, next_link
+from taskscheduler.api.schemas.fields import Errors, Fields
+from taskscheduler.api.schemas.limit import read_limit, read_name
+from taskscheduler.api.schemas.query import PAGE_PARAMETERS, Query
+from taskscheduler.api.schemas.shapes import ref
+from taskscheduler.api.tracing import trace_parent
+from taskscheduler.domain.errors import LimitNotFound
+from taskscheduler.domain.limit import Limit
+from taskscheduler.domain.limit_definition import limit_id
+from taskscheduler.domain.messages import DefineLimit, DeleteLimit
+from taskscheduler.projections.limits import view_of
+
+NAME = op.path_parameter("name", "`queue:<queue>`, `tag:<key>=<value>`, `key:<concurrency key>` or `host:<host>`.")
+_HEADERS = ("ETag", "Consistency-Token", "Idempotent-Replayed")
+
+
+def handlers(node: Node) -> list[HTTPRouteHandler]:
+    """The routes of limits."""
+
+    @put(
+        "/api/limits/{name:path}",
+        status_code=200,
+        opt=op.documented(
+            op.Operation(
+                "putLimit",
+                "limits",
+                "Define a limit, or let it be another one",
+                {
+                    200: op.Response("It was defined already.", ref("Limit"), _HEADERS),
+                    201: op.Response("It is defined now.", ref("Limit"), ("Location", *_HEADERS)),
+                },
+                description="It holds for attempts that are claimed from now on. What runs already goes on; where "
+                "more is in use than the limit allows, nothing begins until it fits.",
+                parameters=(NAME, op.IF_MATCH, op.KEY, op.TRACE),
+                body="LimitIn",
+                problems=("not-found", "revision-mismatch", *op.ON_WRITE),
+            )
+        ),
+    )
+    async def put_limit(request: Request) -> Reply:
+        name = _name(request)
+        body, _ = await read_object(request)
+        errors = Errors()
+        definition = read_limit(Fields(body, "", errors))
+        key = key_of(idempotency_key(request, errors), "PUT", f"/api/limits/{name}", body)
+        errors.check()
+        match = _asked(request, node.handler.limit(name))
+        command = DefineLimit(definition)
+        done = await node.handler.handle(limit_id(name), command, key=key, if_match=match, trace=trace_parent.get())
+        limit, replayed = done.decided.limit, done.decided.replayed
+        if not limit.exists:  # it was deleted since the request was made that this one repeats
+            raise LimitNotFound(f"there is no limit {name!r} any more")
+        created = limit.created_version == limit.version if replayed is None else replayed.verb == "create"
+        headers: Headers = ((b"location", f"/api/limits/{name}".encode()),) if created else ()
+        headers += etag(limit.defined) + consistency(done.token) + (REPLAYED if replayed is not None else ())
+        return json_reply(201 if created else 200, render.limit(view_of(limit)), headers=headers)
+
+    @get(
+        "/api/limits",
+        opt=op.documented(
+            op.Operation(
+                "listLimits",
+                "limits",
+                "List limits by name",
+                {200: op.Response("A page of limits.", ref("LimitPage"), ("Link",))},
+                description="Those that are defined, and those that tasks name themselves while they are in use.",
+                parameters=(*PAGE_PARAMETERS, op.TOKEN),
+                problems=("invalid", "unavailable"),
+            )
+        ),
+    )
+    async def list_limits(request: Request) -> Reply:
+        query = Query(request.scope["query_string"])
+        limit, cursor = query.page()
+        page = await node.queries.limits(limit=limit, cursor=cursor)
+        content = {"items": [render.limit(view) for view in page.items], "next_cursor": page.next_cursor}
+        return json_reply(200, content, headers=next_link(request, query.pairs, page.next_cursor))
+
+    @get(
+        "/api/limits/{name:path}",
+        opt=op.documented(
+            op.Operation(
+                "getLimit",
+                "limits",
+                "Read a limit, and how much of it is in use",
+                {200: op.Response("The limit.", ref("Limit"), ("ETag",))},
+                parameters=(NAME, op.TOKEN),
+                problems=("not-found", "unavailable"),
+            )
+        ),
+    )
+    async def get_limit(request: Request) -> Reply:
+        name = _name(request)
+        view = await node.queries.limit(limit_id(name))
+        if view is None:
+            raise LimitNotFound(f"there is no limit {name!r}, and no task that names it runs")
+        return json_reply(200, render.limit(view), headers=etag(view.version))
+
+    @delete(
+        "/api/limits/{name:path}",
+        status_code=200,
+        opt=op.documented(
+            op.Operation(
+                "deleteLimit",
+                "limits",
+                "Take a limit away",
+                {204: op.Response("Nothing is limited by it any more.", None, _HEADERS[1:])},
+                description="What tasks say about themselves (`concurrency`) holds again.",
+                parameters=(NAME, op.IF_MATCH, op.KEY, op.TRACE),
+                problems=("not-found", "revision-mismatch", *op.ON_WRITE),
+            )
+        ),
+    )
+    async def delete_limit(request: Request) -> Reply:
+        name = _name(request)
+        errors = Errors()
+        key = key_of(idempotency_key(request, errors), "DELETE", f"/api/limits/{name}", None)
+        errors.check()
+        match, command = _asked(request, node.handler.limit(name)), DeleteLimit()
+        done = await node.handler.handle(limit_id(name), command, key=key, if_match=match, trace=trace_parent.get())
+        return Reply(204, headers=consistency(done.token) + (REPLAYED if done.decided.replayed is not None else ()))
+
+    return [put_limit, list_limits, get_limit, delete_limit]
+
+
+def _name(request: Request) -> str:
+    value: str = request.path_params["name"]
+    return read_name(value.removeprefix("/"))
+
+
+def _asked(request: Request, limit: Limit) -> int | None:
+    """The version to insist on: of several that are allowed the one that the limit is at."""
+    asked = if_match(request)
+    if asked is None:
+        return None
+    return limit.defined if limit.defined in asked else asked[0]
