@@ -119,11 +119,11 @@ def test_streams_are_told_by_their_ids() -> None:
     assert (stream_of("a"), id_of("task/a")) == ("task/a", "a")
     assert stream_of("calendar/a") == id_of("calendar/a") == "calendar/a"
     assert (empty("a"), empty("calendar/a")) == (Task("a"), Calendar("calendar/a"))
-    for unknown in ("limit/a", "a", "/a"):
+    for unknown in ("unknown/a", "a", "/a"):
         with pytest.raises(ValueError, match="stream"):
             id_of(unknown)
-    with pytest.raises(ValueError, match="limit/a"):
-        rules_of("limit/a")
+    with pytest.raises(ValueError, match="unknown/a"):
+        rules_of("unknown/a")
 
 
 def holidays(version: int, *days: str, name: str = "holidays") -> ExceptCalendar:

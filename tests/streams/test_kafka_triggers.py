@@ -182,7 +182,7 @@ async def test_what_is_no_trigger_of_this_log_is_passed_over(kafka: str, tmp_pat
         unwilling.away = False
         taking = Taking(one, unwilling)
         ahead = msgspec.json.encode(Trigger(stream_of("a"), 7, 1))
-        other = msgspec.json.encode(Trigger("limit/a", 1, 1))
+        other = msgspec.json.encode(Trigger("unknown/a", 1, 1))
         await put(settings, 0, b"nonsense", None, b'{"stream":1}', other, ahead, topic="triggers")
         await give(one, [good])
         await until(lambda: fired(one, "a") == ["a"])
