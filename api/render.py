@@ -396,6 +396,8 @@ def _value(name: str, value: Any) -> Any:
         return _json(value)
     if name == "upstream" and isinstance(value, dict):
         return render_chain.upstream(msgspec.convert(value, dict[str, Upstream]))
+    if name == "step" and "at" in value:
+        return {**value, "at": format_instant(value["at"])}
     if name == "definition":
         return definition(msgspec.convert(value, Definition))
     if name == "schedule":

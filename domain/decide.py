@@ -103,6 +103,7 @@ def _apply(draft: Draft, command: msg.TaskCommand, context: msg.Context, reply: 
             if draft.task.exists and draft.task.cancelled_at is None:
                 follow(draft, command.calendar)
         case msg.Selected():
+            _existing(draft.task)
             if not holds(command.selection, draft.task, command.made_by):
                 raise errors.NotSelected("the task is no longer one of those that the operation is about")
             _apply(draft, command.command, context, reply)

@@ -198,7 +198,13 @@ class TestScheduler:
 
     def _busy(self) -> bool:
         node = self.node
-        if node.noop.active or node.dispatcher.active or node.producing.active or node.stepping.waiting:
+        if (
+            node.noop.active
+            or node.dispatcher.active
+            or node.producing.active
+            or node.stepping.waiting
+            or node.operations.going
+        ):
             return True
         return any(node.claimables.head(group, None) is not None for group in ("noop", "http", "kafka"))
 

@@ -85,7 +85,7 @@ async def test_what_is_refused_is_counted_by_reason(api: httpx.AsyncClient) -> N
     await api.post("/api/tasks/t001/cancel")
     await api.delete("/api/tasks/t002")
     found = await ended(api, (await start(api, "cancel", {"ids": [*ids, "none"]}))["id"])
-    assert sums(found) == (4, 1, 0, {"wrong_state": 1, "no_longer_selected": 2})
+    assert sums(found) == (4, 1, 0, {"wrong_state": 1, "deleted": 1, "not_found": 1})
     assert found["refused"]["wrong_state"]["example"].startswith("t001: the task is cancelled")
 
 

@@ -90,6 +90,20 @@ async def test_a_failure_leads_elsewhere_and_a_retry_that_succeeds_on(api: httpx
     assert len(await runs(api, "alarm", 1)) == 1
 
 
+async def test_events_tell_of_steps(api: httpx.AsyncClient) -> None:
+    await make(api, "b")
+    await make(api, "a", then=["b"])
+    run_id = await trigger(api, "a")
+    await runs(api, "b", 1)
+    events = {event["type"]: event["data"] for event in (await api.get("/api/tasks/a/events")).json()["items"]}
+    step = events["steps.made.v1"]["step"]
+    assert (step["run_id"], step["at"]) == (run_id, (await runs(api, "a", 1))[0]["finished_at"])
+    heard = {event["type"]: event for event in (await api.get("/api/tasks/b/events")).json()["items"]}
+    assert heard["run.queued.v1"]["cause"] == "a#2"
+    assert heard["run.queued.v1"]["data"]["upstream"]["a"]["run_id"] == run_id
+    assert heard["upstream.heard.v1"]["data"]["ended_at"] == step["at"]
+
+
 async def test_what_comes_in_a_pause_is_shown_as_skipped(api: httpx.AsyncClient) -> None:
     await make(api, "b")
     await make(api, "a", then=["b"])

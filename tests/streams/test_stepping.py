@@ -216,6 +216,21 @@ async def test_a_process_that_starts_carries_out_what_waits(tmp_path: Path) -> N
 
 
 @virtual
+async def test_a_circle_that_two_changes_closed_comes_to_an_end(tmp_path: Path) -> None:
+    log = MemoryLog(clock)
+    node = Node(tmp_path, log, clock)
+    await node.start()
+    await node.do(create(then=("b",)), "a")
+    await node.do(create(then=("a",)), "b")
+    await node.do(msg.Trigger(), "a")
+    await settle(node)
+    heard = [event for record in log.records for event in record.events if isinstance(event, UpstreamHeard)]
+    assert [event.outcome for event in heard].count("started") == chains.MAX_DEPTH
+    assert [(event.outcome, event.reason) for event in heard if event.outcome != "started"] == [("ignored", "too_deep")]
+    await node.stop()
+
+
+@virtual
 async def test_what_was_ignored_is_on_the_log(tmp_path: Path) -> None:
     log = MemoryLog(clock)
     node = Node(tmp_path, log, clock)
