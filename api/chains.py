@@ -43,13 +43,18 @@ async def check_chain(
 
 
 async def linked(node: Node, done: Done) -> None:
-    """Returns when the tasks that the definition names know of it. Raises Unavailable.
+    """Returns when the tasks that it runs after know of it. Raises Unavailable.
 
-    From then on no run of theirs ends without this one hearing of it.
+    From then on no run of theirs ends without this one hearing of it. Others that it names are told, too, if they can
+    be told now: nothing depends on when they hear of it.
     """
     task = done.decided.task
-    if task.unsent and not await node.stepping.deliver(task.id):
-        said = "it was accepted, but tasks that it names have not heard of it yet; they will"
+    if not task.unsent:
+        return
+    await node.stepping.deliver(task.id)
+    after = None if task.definition is None else task.definition.after
+    if after is not None and not node.handler.state(task.id).unsent.keys().isdisjoint(after.tasks):
+        said = "it was accepted, but tasks that it runs after have not heard of it yet; they will"
         raise Unavailable(f"{said}: repeat it under the same Idempotency-Key", "unknown")
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from taskscheduler.domain import chains
+
 MANUAL = {"manual": True}
 NOOP = {"type": "noop"}
 QUEUE = {"type": "queue", "queue": "mail", "kind": "send"}
@@ -170,6 +172,20 @@ async def test_links_follow_a_patch(api: httpx.AsyncClient) -> None:
     assert (await api.patch("/api/tasks/c", json={"schedule": None})).json()["schedule"] == MANUAL
     freed = (await api.patch("/api/tasks/c", json={"after": None, "schedule": {"every": "1h"}})).json()
     assert (freed["after"], (await get(api, "b"))["followed_by"]) == (None, [])
+
+
+async def test_a_follower_that_is_full_holds_up_no_change(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chains, "MAX_ACTIVE_RUNS", 1)
+    await make(api, "b", target=QUEUE)
+    await make(api, "a", then=["b"])
+    for _ in range(2):
+        await trigger(api, "a")
+    await runs(api, "a", 2)
+    assert (await api.patch("/api/tasks/a", json={"name": "other", "on_failure": ["b"]})).status_code == 200
+    for _ in range(2):
+        assert (await work(api))["task_id"] == "b"
 
 
 async def test_tasks_of_a_batch_may_name_each_other(api: httpx.AsyncClient) -> None:

@@ -138,7 +138,7 @@ async def test_who_waits_for_room_holds_up_nobody(tmp_path: Path, monkeypatch: p
     await node.stop()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     seed=some.integers(0, 1 << 16),
     deaths=some.lists(some.integers(1, 40), max_size=4),
