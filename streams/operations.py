@@ -76,7 +76,12 @@ class Tasks:
             begin = int(operation.cursor or 0)
             rest = begin + limit
             return Page(selection.ids[begin:rest], str(rest) if rest < len(selection.ids) else None)
-        found = await self._queries.tasks(filter_of(operation.definition), limit=limit, cursor=operation.cursor)
+        filter = filter_of(operation.definition)
+        try:
+            found = await self._queries.tasks(filter, limit=limit, cursor=operation.cursor)
+        except errors.Invalid:
+            # A release that asked otherwise left the cursor. Those that were asked already answer by their keys.
+            found = await self._queries.tasks(filter, limit=limit)
         made = [view for view in found.items if view.created_at <= operation.started_at]
         return Page(tuple(view.id for view in made), found.next_cursor if len(made) == len(found.items) else None)
 
@@ -163,6 +168,11 @@ class Operations:
             else:
                 await self._pick(operation)
         except (Unavailable, LogUnavailable, ViewsUnavailable):
+            await asyncio.sleep(PAUSE)
+        except Exception as error:
+            # One that cannot be carried out must not hold up the others.
+            message = f"the operation {operation.name} cannot go on"
+            asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
             await asyncio.sleep(PAUSE)
         return True
 

@@ -71,7 +71,8 @@ class Stepping:
         return sum(self._outboxes[partition].count(10_000) for partition in self.mine() if partition in self._outboxes)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. One that failed begins with everything that waits."""
+        self._mine = frozenset()
         while True:
             mine = frozenset(self.mine())
             for partition in mine - self._mine:

@@ -12,7 +12,10 @@ from rest_kit import Clock
 
 from taskscheduler.api.bootstrap import EmbeddedNode
 from taskscheduler.commands.handler import Answer, Ask, Unavailable
+from taskscheduler.domain.errors import Invalid
 from taskscheduler.domain.messages import Selected
+from taskscheduler.domain.operation import Operation
+from taskscheduler.streams.operations import Page
 
 DAY = 24 * 3_600_000
 
@@ -147,6 +150,39 @@ async def test_what_was_not_answered_is_asked_again_and_done_once(api: httpx.Asy
     assert sums(found) == (120, 120, 0, {})
     counts = [task["counts"]["fired"] for task in (await api.get("/api/tasks?limit=200")).json()["items"]]
     assert counts == [1] * 120
+
+
+async def test_one_that_cannot_go_on_holds_up_no_other(api: httpx.AsyncClient, node: EmbeddedNode) -> None:
+    await make(api, 2)
+    looked_up = node.operations._source.page
+    loop, said = asyncio.get_running_loop(), list[str]()
+    loop.set_exception_handler(lambda _, context: said.append(context["message"]))
+
+    async def broken(operation: Operation, limit: int) -> Page:
+        if operation.definition is not None and operation.definition.action == "pause":
+            raise RuntimeError
+        return await looked_up(operation, limit)
+
+    node.operations._source.page = broken  # type: ignore[method-assign]
+    await start(api, "pause", all=True)
+    assert sums(await ended(api, (await start(api, "trigger", all=True))["id"]))[1] == 2
+    assert "cannot go on" in said[0]
+    loop.set_exception_handler(None)
+
+
+async def test_a_cursor_that_is_no_longer_one_begins_anew(api: httpx.AsyncClient, node: EmbeddedNode) -> None:
+    await make(api, 150, schedule={"manual": True})
+    looked_up, once = node.queries.tasks, [1]
+
+    async def forgetful(*args: Any, **more: Any) -> Any:
+        if more.get("cursor") is not None and once:
+            raise Invalid("/cursor", f"another release {once.pop()}")
+        return await looked_up(*args, **more)
+
+    node.queries.tasks = forgetful  # type: ignore[method-assign]
+    await ended(api, (await start(api, "trigger", {"tags": {"team": "a"}}))["id"])
+    counts = [task["counts"]["fired"] for task in (await api.get("/api/tasks?limit=200")).json()["items"]]
+    assert counts == [1] * 150
 
 
 async def test_a_key_starts_one(api: httpx.AsyncClient) -> None:

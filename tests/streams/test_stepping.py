@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -212,6 +212,30 @@ async def test_a_process_that_starts_carries_out_what_waits(tmp_path: Path) -> N
     await node.start()
     await asyncio.sleep(1)
     assert (node.state("b").links, node.outbox.count(9)) == ({"a": ("then",)}, 0)
+    await node.stop()
+
+
+@virtual
+async def test_a_loop_that_failed_begins_with_everything_that_waits(tmp_path: Path) -> None:
+    log = MemoryLog(clock)
+    node = Node(tmp_path, log, clock)
+    await node.start(work=False)
+    await node.do(create(), "b")
+    send, failures = node.stepping._send, [1]
+
+    async def failing(senders: Sequence[str]) -> list[str] | None:
+        if failures:
+            raise RuntimeError(failures.pop())
+        return await send(senders)
+
+    node.stepping._send = failing  # type: ignore[method-assign]
+    running = asyncio.create_task(node.stepping.run())
+    await node.do(create(then=("b",)), "a")
+    with pytest.raises(RuntimeError):
+        await running
+    node._loops.append(asyncio.create_task(node.stepping.run()))
+    await asyncio.sleep(1)
+    assert node.state("b").links == {"a": ("then",)}
     await node.stop()
 
 
