@@ -64,6 +64,7 @@ TASKS: list[dict[str, Any]] = [
         "queue_timeout": "1h",
         "heartbeat_timeout": "90s",
         "deadline": "1d",
+        "unique": {"key": "all of it", "period": "1d", "on_conflict": "replace"},
         "catch_up": {"policy": "all", "window": "2d", "limit": 7},
         "priority": 1,
         "tags": {"team": "ops", "empty": ""},

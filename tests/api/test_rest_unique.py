@@ -56,6 +56,16 @@ async def test_the_key_is_free_as_soon_as_its_task_has_ended(api: httpx.AsyncCli
         await api.post(f"/api/tasks/{made.json()['id']}/cancel")
 
 
+@pytest.mark.parametrize("on_conflict", ["reject", "return_existing"])
+async def test_whoever_asks_just_then_waits_for_the_word_of_one_that_has_ended(
+    api: httpx.AsyncClient, node: EmbeddedNode, on_conflict: str
+) -> None:
+    first = (await make(api)).json()["id"]
+    node.stepping._mine = frozenset()  # nobody carries steps out by itself meanwhile
+    await api.post(f"/api/tasks/{first}/cancel")
+    assert (await make(api, on_conflict)).status_code == 201
+
+
 async def test_the_task_that_is_there_is_the_answer(api: httpx.AsyncClient) -> None:
     first = (await make(api)).json()
     found = await make(api, "return_existing")
