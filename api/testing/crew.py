@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -15,8 +16,9 @@ from taskscheduler.client import Job, Worker
 from taskscheduler.client.handlers import Handler, refused
 from taskscheduler.client.job import Claim, Outcome, failure_of, success
 from taskscheduler.domain.definition import EXEC_KIND
+from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.events import Error
-from taskscheduler.domain.values import DAY, Json, Millis
+from taskscheduler.domain.values import DAY, Instant, Json, Millis
 from taskscheduler.streams.dispatch.queue import Given, Report
 
 LEASE: Millis = 36_500 * DAY
@@ -41,6 +43,8 @@ class Running(msgspec.Struct, eq=False):
     worker: Worker
     task: asyncio.Task[None] | None = None
     parked: bool = False
+    beat_at: Instant | None = None
+    """When it is to be heard from next, where its task asks for that."""
 
 
 class Crew:
@@ -98,6 +102,19 @@ class Crew:
 
         return goes_on
 
+    def next_beat(self) -> Instant | None:
+        """When a handler that goes on has to be heard from."""
+        return min((one.beat_at for one in self._running.values() if one.beat_at is not None), default=None)
+
+    async def beat(self, now: Instant) -> None:
+        """Say of those that it is time for that they go on, as their workers would."""
+        for token, running in list(self._running.items()):
+            every = running.given.heartbeat
+            if every is not None and running.beat_at is not None and running.beat_at <= now:
+                running.beat_at = now + max(every // 3, 1)
+                with contextlib.suppress(DomainError):  # it is over, which is seen in a moment
+                    await self._node.queue.heartbeat(token)
+
     async def close(self) -> None:
         """Interrupt what still runs."""
         tasks = [one.task for one in self._running.values() if one.task is not None]
@@ -113,6 +130,8 @@ class Crew:
         for given in claims:
             job: Job = Job(claim_of(given), partial(self._progressed, given.token))
             running = self._running[given.token] = Running(given, job, worker)
+            if given.heartbeat is not None:
+                running.beat_at = self._node.clock() + max(given.heartbeat // 3, 1)
             running.task = asyncio.create_task(self._run(worker.handlers[given.kind], running))
         return bool(claims)
 

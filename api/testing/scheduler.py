@@ -162,6 +162,7 @@ class TestScheduler:
                 _, _, sleeper = heapq.heappop(self._sleeping)
                 if not sleeper.done():
                     sleeper.set_result(None)
+            await self.crew.beat(self._now)
             await self._settle()
         self._now = self._target
         await self._settle()
@@ -180,7 +181,7 @@ class TestScheduler:
 
     def _next(self) -> Instant | None:
         """The next moment at which something happens."""
-        known = (self.node.timers.next_due(), self.node.claimables.next_look())
+        known = (self.node.timers.next_due(), self.node.claimables.next_look(), self.crew.next_beat())
         moments = [moment for moment in known if moment is not None]
         return min([*moments, *(due for due, _, woken in self._sleeping if not woken.done())], default=None)
 

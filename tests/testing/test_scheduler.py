@@ -60,7 +60,7 @@ async def test_a_year_of_cron_takes_a_moment() -> None:
     # 02:00 in Berlin is 01:00 in winter, and 00:00 in summer; on the last Sunday of March it is shifted to 03:00.
     assert set(hours) == {0, 1}
     assert hours.count(0) == 210
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60  # two seconds where nothing else runs
 
 
 async def test_every_run_gives_the_same() -> None:
@@ -110,6 +110,22 @@ async def test_a_cancelled_run_interrupts_its_handler() -> None:
         await scheduler.client.cancel(task.id)
         await scheduler.run_until_idle()
         assert ended == ["cancelled"]
+
+
+async def test_a_handler_is_heard_from_as_a_worker_would() -> None:
+    worker = Worker(queue="q")
+    async with TestScheduler() as scheduler:
+
+        @worker.handler("k")
+        async def handle(job: Job) -> str:
+            await scheduler.sleep("20m")
+            return "heard"
+
+        scheduler.add(worker)
+        task = await scheduler.client.create_task(name="t", target=QUEUE, heartbeat_timeout="1m", timeout="1h")
+        await scheduler.advance("30m")
+        [run] = (await scheduler.client.runs(task.id)).items
+        assert ([attempt.outcome for attempt in run.attempts], run.result) == (["succeeded"], "heard")
 
 
 async def test_what_is_missed_in_an_outage_goes_by_catch_up() -> None:
