@@ -37,6 +37,8 @@ async def reserve(node: Node, task_id: str, unique: Uniqueness, key: Key | None,
     Raises NotUnique, KeyReused, Unavailable.
     """
     stream = unique_id(unique.key)
+    if node.handler.state(task_id).definition is not None:
+        return None  # the id is taken: no key is reserved for what will not be made
     if key is not None:
         await node.handler.caught_up(task_id)
         if is_known(node, task_id, key):

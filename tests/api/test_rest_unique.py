@@ -129,6 +129,13 @@ async def test_of_many_at_once_one_is_made(api: httpx.AsyncClient) -> None:
     assert (await make(api)).json()["task_id"] == left["id"]
 
 
+async def test_what_is_not_made_takes_no_key(api: httpx.AsyncClient) -> None:
+    await api.post("/api/tasks", json={**GOOD, "id": "taken"})
+    refused = await make(api, id="taken")
+    assert (refused.status_code, refused.json()["type"]) == (409, "/docs#exists")
+    assert (await make(api)).status_code == 201
+
+
 async def test_each_of_a_batch_on_its_own(api: httpx.AsyncClient) -> None:
     first = (await make(api)).json()["id"]
     unique = {"key": "report 7"}
