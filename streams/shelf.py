@@ -52,19 +52,24 @@ class LaneTable(Protocol):
 
     def has(self, lane: Lane, item: Claimable) -> bool: ...
     def first(self, lane: Lane, limit: int, after: Claimable | None) -> list[Claimable]: ...
-    def lanes(self, group: str, kind: str | None, after: Lane | None, limit: int) -> list[tuple[Lane, Claimable]]: ...
+    def lanes(
+        self, group: str, kind: str | None, after: Lane | None, limit: int, each: int
+    ) -> list[tuple[Lane, Claimable]]: ...
 
 
 class Turns:
-    """Who was served when, counted in turns. Of too many the oldest are forgotten, and count as never served."""
+    """Who was served when, counted in turns. Of too many the oldest are forgotten.
+
+    Those count as served when the last of them was, as do new ones: one that waits in memory is not overtaken by them.
+    """
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
-        self._count = 0
+        self._count = self._forgotten = 0
 
     def of(self, turn: str) -> int:
-        """When it was served last, 0 for never."""
-        return self._last.get(turn, 0)
+        """When it was served last."""
+        return self._last.get(turn, self._forgotten)
 
     def serve(self, turn: str) -> None:
         """It is served now."""
@@ -72,7 +77,9 @@ class Turns:
         self._last.pop(turn, None)
         self._last[turn] = self._count
         if len(self._last) > 4 * MOST_LANES:
-            self._last = dict(list(self._last.items())[2 * MOST_LANES :])
+            turns = list(self._last.items())
+            self._forgotten = turns[2 * MOST_LANES - 1][1]
+            self._last = dict(turns[2 * MOST_LANES :])
 
 
 class Standing(NamedTuple):
@@ -121,6 +128,10 @@ class Shelf:
         """Whether the table may hold lanes that are not in memory."""
         self._left_out = False
         """Whether some were met, or given up, since the table was last read from its beginning."""
+        self._crowded = False
+        """Whether they do not all fit: then each makes room when it was served."""
+        self._seen = 0
+        """Lanes met since then."""
         if self._plain is not None:
             self._add(_Loaded(self._plain, Window(self._reader(self._plain), lambda item: item)))
 
@@ -133,10 +144,11 @@ class Shelf:
         """A row was put into the table."""
         loaded = self._lanes.get(lane)
         if loaded is None:
-            if self._more or not self._make_room():
+            if self._crowded or not self._make_room():
                 self._leave_out()
             else:
-                self._add(_Loaded(lane, Window(self._reader(lane), lambda item: item, size=ROWS, known=([item], True))))
+                known = None if self._more else ([item], True)
+                self._add(_Loaded(lane, Window(self._reader(lane), lambda item: item, size=ROWS, known=known)))
         elif loaded.window.push(item) and loaded.number != SHUT:
             self._enter(loaded)
 
@@ -178,7 +190,7 @@ class Shelf:
         loaded = self._lanes[lane]
         item = loaded.window.pop()
         self._turns.serve(lane.turn)
-        if self._more and lane != self._plain:
+        if self._crowded and lane != self._plain:
             self._drop(loaded)
         return item
 
@@ -260,7 +272,7 @@ class Shelf:
         self._leave_out()
 
     def _leave_out(self) -> None:
-        self._more = self._left_out = True
+        self._more = self._left_out = self._crowded = True
 
     def _make_room(self) -> bool:
         """Whether one more lane can be held, if need be in the place of one that is shut."""
@@ -275,22 +287,26 @@ class Shelf:
     def _load(self) -> None:
         """Look for lanes in the table as long as few can be served."""
         for _ in range(PAGES):
-            if not self._more or self._open >= ENOUGH_LANES:
+            if not self._more or (self._crowded and self._open >= ENOUGH_LANES):
                 return
-            rows = self._table.lanes(self._group, self._kind, self._after, PAGE)
+            rows = self._table.lanes(self._group, self._kind, self._after, PAGE, ROWS)
             found: dict[Lane, list[Claimable]] = {}
             for lane, item in rows:
                 found.setdefault(lane, []).append(item)
             last = rows[-1][0] if len(rows) == PAGE else None
             for lane, items in found.items():
+                self._seen += 1
                 if lane in self._lanes:
                     continue
                 if not self._make_room():
                     self._leave_out()
                     return
-                window = Window(self._reader(lane), lambda item: item, size=ROWS, known=(items, lane != last))
+                whole = len(items) < ROWS and lane != last
+                window = Window(self._reader(lane), lambda item: item, size=ROWS, known=(items, whole))
                 self._add(_Loaded(lane, window))
                 self._after = lane
             self._after = last or self._plain
             if last is None:
-                self._more, self._left_out = self._left_out, False
+                if self._seen <= MOST_LANES // 2:
+                    self._crowded = False
+                self._more, self._left_out, self._seen = self._left_out, False, 0

@@ -37,12 +37,25 @@ class RocksClaimTable:
         rows = self._rows.scan(start, prefix + b"\xff" * 9, limit=limit)
         return [_parse(key[len(prefix) :]) for key, _ in rows]
 
-    def lanes(self, group: str, kind: str | None, after: Lane | None, limit: int) -> list[tuple[Lane, Claimable]]:
-        """The next runs of a group, or of one kind in it, in the order of lanes; those of lanes above `after`."""
+    def lanes(
+        self, group: str, kind: str | None, after: Lane | None, limit: int, each: int
+    ) -> list[tuple[Lane, Claimable]]:
+        """The next lanes of a group, or of one kind in it, above `after`: up to `limit` rows, `each` of a lane."""
         whole = f"{group}\0".encode() if kind is None else f"{group}\0{kind}\0".encode()
-        start = whole if after is None else _prefix(after)[:-1] + b"\1"
-        rows = self._rows.scan(start, whole[:-1] + b"\1", limit=limit)
-        return [_row(key) for key, _ in rows]
+        start, found = whole if after is None else _end(after), list[tuple[Lane, Claimable]]()
+        while len(found) < limit:
+            lane, many = None, 0
+            for key, _ in self._rows.scan(start, whole[:-1] + b"\1", limit=limit - len(found)):
+                row = _row(key)
+                many = many + 1 if row[0] == lane else 1
+                lane = row[0]
+                if many > each:  # what it has beyond is not read row by row
+                    start = _end(lane)
+                    break
+                found.append(row)
+            else:
+                return found
+        return found
 
     def kinds(self, group: str) -> set[str]:
         """The kinds of work that wait in a group."""
@@ -81,6 +94,10 @@ class RocksHolderTable:
 @lru_cache(4_096)
 def _prefix(lane: Lane) -> bytes:
     return f"{lane.group}\0{lane.kind}\0{lane.key}\0".encode()
+
+
+def _end(lane: Lane) -> bytes:
+    return _prefix(lane)[:-1] + b"\1"
 
 
 def key_of(lane: Lane, item: Claimable) -> bytes:

@@ -99,6 +99,8 @@ class Drain:
     def figures(self, waiting: Counter[str]) -> dict[str, float]:
         """How fair it was: while all keys had runs waiting, and how soon the one that came late had its turn."""
         late = float(self.order.index("late") - self._late_made)
+        if max(waiting.values()) == 1:  # nobody has a second turn: who came first goes first
+            return {"keys": float(len(waiting)), "late_after": late}
         taken: Counter[str] = Counter()
         for key in (key for key in self.order if key != "late"):
             taken[key] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -130,3 +131,21 @@ def test_what_is_shut_is_not_given_and_what_comes_to_it_waits_with_it() -> None:
     kept.shelf.start_over()
     kept.put("c", "c0")
     assert kept.take_all() == ["c0"]
+
+
+def test_few_lanes_with_many_rows_are_read_once() -> None:
+    kept = Kept()
+    for number in range(3_000):
+        kept.put(f"k{number % 3}", f"{number:05}", NOW + number)
+    reads = 0
+    lanes = kept.table.lanes
+
+    def counted(*asked: Any) -> list[tuple[Lane, Claimable]]:
+        nonlocal reads
+        reads += 1
+        return lanes(*asked)
+
+    kept.table.lanes = counted  # type: ignore[method-assign]
+    kept.shelf.start_over()
+    assert [kept.take() for _ in range(60)] == [f"{number:05}" for number in range(60)]
+    assert reads == 1

@@ -52,9 +52,12 @@ class ClaimRows:
     def first(self, lane: Lane, limit: int, after: Claimable | None) -> list[Claimable]:
         return sorted(i for row, i in self.rows if row == lane and (after is None or i > after))[:limit]
 
-    def lanes(self, group: str, kind: str | None, after: Lane | None, limit: int) -> list[tuple[Lane, Claimable]]:
+    def lanes(
+        self, group: str, kind: str | None, after: Lane | None, limit: int, each: int
+    ) -> list[tuple[Lane, Claimable]]:
         found = [row for row in self.rows if row[0].group == group and kind in (None, row[0].kind)]
-        return sorted(row for row in found if after is None or row[0] > after)[:limit]
+        there = sorted(row for row in found if after is None or row[0] > after)
+        return [row for n, row in enumerate(there) if n < each or there[n - each][0] != row[0]][:limit]
 
     def kinds(self, group: str) -> set[str]:
         return {lane.kind for lane, _ in self.rows if lane.group == group}
