@@ -28,7 +28,7 @@ from taskscheduler.domain.values import DAY, HOUR, MINUTE, SECOND
 
 WAITS = (None, None, None, 0, 1, 20 * SECOND, MINUTE, MINUTE + 1, 3 * MINUTE, 10 * MINUTE, HOUR, 5 * HOUR, 3 * DAY)
 """How long to wait before a move; None is until the task's wakeup, and then to wake it."""
-KINDS = 24
+KINDS = 26
 
 
 class Dice:
@@ -195,10 +195,6 @@ def command(kind: int, dice: Dice, task: Task, now: int) -> msg.Command:
     match kind % KINDS:
         case 0 | 1:
             return msg.Wake()
-        case 22:
-            return hear(dice, task, now)
-        case 23:
-            return msg.Taken({name: number - dice.pick(2) for name, number in task.unsent.items()})
         case 2 | 3 | 9:
             return msg.Claim(run_id, "w", f"t{dice.pick(1 << 30)}", (SECOND, MINUTE, HOUR, 10 * HOUR)[dice.pick(4)])
         case 4 | 5:
@@ -236,6 +232,10 @@ def command(kind: int, dice: Dice, task: Task, now: int) -> msg.Command:
         case 21:
             return msg.Retry(run_id)
         case 22:
+            return hear(dice, task, now)
+        case 23:
+            return msg.Taken({name: number - dice.pick(2) for name, number in task.unsent.items()})
+        case 24:
             return msg.PurgeDeadLetter(run_id, now, "E")
         case _ if dice.chance(8):
             return msg.Cancel()
