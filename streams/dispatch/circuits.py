@@ -123,7 +123,8 @@ class Circuits:
     def _pause(self, host: str, now: Instant, error: str, asked: Millis | None, known: Open | None) -> None:
         longest = self._settings.circuit_longest_pause
         pauses = 1 if known is None else known.pauses + 1
-        pause = min(longest, max(asked or 0, self._settings.circuit_pause * 2 ** min(pauses - 1, 30)))
+        grown = self._settings.circuit_pause * 2 ** min(pauses - 1, 30)
+        pause = min(longest, (asked or grown) if known is None else max(asked or 0, grown))
         since = now if known is None else known.since
         self._open[host] = Open(since, now + pause, pauses, error)
         self._failures.pop(host, None)

@@ -53,6 +53,22 @@ def test_create_sends_what_the_options_say(stub: StubServer, cli: Run) -> None:
                 }
             },
         ),
+        (
+            ["--http", "https://a.example/", "--bearer", "crm-token", "--sign", "crm-hook"],
+            {
+                "target": {
+                    "type": "http",
+                    "url": "https://a.example/",
+                    "auth": {"bearer": "crm-token"},
+                    "sign": {"secret": "crm-hook"},
+                }
+            },
+        ),
+        (["--kafka", "orders"], {"target": {"type": "kafka", "topic": "orders"}}),
+        (
+            ["--kafka", "orders", "--key", "k", "--header", "ce_type=a.b"],
+            {"target": {"type": "kafka", "topic": "orders", "key": "k", "headers": {"ce_type": "a.b"}}},
+        ),
         (["--noop", "--delay", "1h"], {"schedule": {"delay": "1h"}}),
         (["--noop", "--every", "PT5M"], {"schedule": {"every": "PT5M"}}),
         (["--noop", "--at", "2030-01-31T08:00:00Z"], {"schedule": {"at": "2030-01-31T08:00:00"}}),
@@ -114,6 +130,11 @@ def test_create_takes_a_file_which_options_override(stub: StubServer, cli: Run, 
         (["config", "show", "--set", "warp=9"], ["warp"]),
         (["config", "show", "--port", "99999"], ["port", "99999"]),
         (["config", "show", "--host", "0.0.0.0"], ["allow_unauthenticated"]),
+        (["task", "create", "x", "--noop", "--sign", "s"], ["--sign", "--http"]),
+        (["task", "create", "x", "--noop", "--bearer", "s"], ["--bearer", "--http"]),
+        (["task", "create", "x", "--noop", "--key", "k"], ["--key", "--kafka"]),
+        (["task", "create", "x", "--noop", "--header", "a=b"], ["--header", "--kafka"]),
+        (["task", "create", "x", "--kafka", "a", "--http", "http://a"], ["--http", "--kafka", "exclude"]),
         (["task", "create", "x", "--exec", "ls"], ["--queue"]),
         (["task", "create", "x", "--queue", "q", "--cwd", "/"], ["--exec"]),
         (["task", "create", "x", "--queue", "q", "--exec", "ls '"], ["--exec", "quotation"]),

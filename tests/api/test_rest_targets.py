@@ -17,6 +17,7 @@ from taskscheduler.api.app import create_app
 from taskscheduler.api.bootstrap import embedded
 from taskscheduler.api.health import HealthRegistry
 from taskscheduler.api.metrics import Metrics
+from taskscheduler.api.node import StartRefused
 from taskscheduler.api.settings import Http, Kafka, KafkaTarget, Secrets, Settings
 from tests.streams.http_kit import serving
 
@@ -121,6 +122,13 @@ async def test_in_a_cluster_the_brokers_of_the_log_are_those_of_targets() -> Non
     assert cluster.kafka_of_targets == cluster.kafka
     other = KafkaTarget(bootstrap_servers=("127.0.0.1:9093",))
     assert Settings(profile="cluster", kafka=cluster.kafka, kafka_target=other).kafka_of_targets == other
+
+
+async def test_settings_of_brokers_that_do_not_fit_together_stop_the_start(tmp_path: Path) -> None:
+    brokers = KafkaTarget(bootstrap_servers=("127.0.0.1:1",), username="ada")
+    with pytest.raises(StartRefused, match=r"^kafka_target.password: needed too"):
+        async with server(tmp_path, kafka_target=brokers):
+            pass
 
 
 async def test_a_task_for_kafka_that_came_here_fails_aloud(tmp_path: Path) -> None:

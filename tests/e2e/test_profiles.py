@@ -37,7 +37,7 @@ async def test_a_one_time_task_runs_once(users: Instances, name: str) -> None:
         assert task["counts"] == {"fired": 1, "succeeded": 1, "failed": 0, "cancelled": 0, "skipped": 0}
         [run] = await users.pages(f"/api/tasks/{name}-{how}/runs")
         assert (run["cause"], run["status"], len(run["attempts"])) == ("schedule", "succeeded", 1)
-        assert run == await users.read(f"/api/tasks/{name}-{how}/runs/{run['id']}")
+        assert {**run, "late_reports": []} == await users.read(f"/api/tasks/{name}-{how}/runs/{run['id']}")
         assert run["lateness_ms"] >= 0
         assert task["last_run"]["id"] == run["id"]
         told = [kind for kind in await events(users, f"{name}-{how}") if kind.startswith(("run", "attempt"))]
@@ -85,6 +85,30 @@ async def test_a_failed_attempt_is_tried_again_when_the_target_says(
     assert [attempt["outcome"] for attempt in run["attempts"]] == ["failed", "failed", "succeeded"]
     assert run["attempts"][0]["error"]["message"]
     assert task["counts"]["fired"] == task["counts"]["succeeded"] == 1
+
+
+async def test_a_host_that_asks_to_wait_is_left_alone_by_all_tasks(
+    users: Instances, receiver: Receiver, name: str
+) -> None:
+    """Their runs wait and spend no attempt; other hosts are called meanwhile. The host goes by another name here, since
+    tests that run at the same time call it by its address."""
+    host = receiver.url.replace("127.0.0.1", "localhost")
+    receiver.answers["/full"] = [(429, {"Retry-After": "3"})]
+    retry = {"max_attempts": 2, "backoff": "fixed", "initial": "10ms", "jitter": 0}
+    await users.create({"id": name, "name": name, "target": {"type": "http", "url": f"{host}/full"}, "retry": retry})
+    [refused] = await receiver.called("/full", 1)
+    await users.until(f"/api/tasks/{name}/runs", lambda runs: runs["items"] and runs["items"][0]["status"] != "running")
+    for n in range(3):
+        target = {"type": "http", "url": f"{host}/other"}
+        await users.create({"id": f"{name}-{n}", "name": name, "target": target, "retry": {"max_attempts": 1}})
+    direct = {"type": "http", "url": f"{receiver.url}/direct"}
+    await users.create({"id": f"{name}-direct", "name": name, "target": direct})
+    assert (await receiver.called("/direct", 1))[0].at - refused.at < 2.9
+    assert "/other" not in receiver.calls
+    assert min(call.at for call in await receiver.called("/other", 3)) - refused.at >= 2.9
+    for n in range(3):
+        assert (await users.ended(f"{name}-{n}"))["counts"]["succeeded"] == 1
+    assert (await users.ended(name))["counts"]["succeeded"] == 1
 
 
 async def test_what_failed_for_good_is_a_dead_letter_and_can_be_run_again(

@@ -89,6 +89,16 @@ async def test_what_a_server_repeats_of_it_is_not_kept(server: Server, secrets: 
             assert all(secret[:n] not in outcome.result for n in range(6, len(secret) + 1))
 
 
+@pytest.mark.parametrize("shown", range(6, len(TOKEN)))
+async def test_nor_its_beginning_where_characters_have_more_bytes(server: Server, secrets: Path, shown: int) -> None:
+    """There the text is not cut by its length, and what was read ends within the secret."""
+    before = "ü" * ((16 * 1024 + len(TOKEN) - shown) // 2) + "x" * (shown % 2)
+    server.respond(text=before + TOKEN + "y" * 99)
+    outcome = await call(server.url, settings={"secrets": secrets}, auth=HttpAuth(bearer="token"))
+    assert outcome.result is not None
+    assert TOKEN[:6] not in outcome.result
+
+
 async def test_nor_in_the_message_of_a_failure(server: Server, secrets: Path) -> None:
     async def echo(request: web.Request) -> web.Response:
         return web.Response(text=f"unknown token {request.headers['Authorization']}", status=401)
