@@ -175,10 +175,10 @@ class EmbeddedNode:
             clock=clock,
             seed=seed,
         )
+        self._kafka = kafka_caller(settings, clock)
         self.circuits = Circuits(settings.http, clock, self.metrics.observe_circuit)
         self.claimables.guard(self.circuits)
         self._http = Guarded(http_caller(settings, clock), self.circuits)
-        self._kafka = kafka_caller(settings, clock)
         self.triggers = TriggerLoop(self.timers, self.handler, clock)
         self.following = Following({0: self.calendar_uses}, self.handler, lambda: (0,))
         self.stepping = Stepping({0: self.outbox}, self.handler, lambda sender: 0, lambda: (0,))

@@ -38,10 +38,8 @@ class Dispatching(Part):
         self._circuits = Circuits(settings.http, commands.clock, metrics.observe_circuit)
         for share in commands.shares:
             share.claimables.guard(self._circuits)
-        self._callers: tuple[Caller, ...] = (
-            Guarded(http_caller(settings, commands.clock), self._circuits),
-            kafka_caller(settings, commands.clock),
-        )
+        kafka = kafka_caller(settings, commands.clock)
+        self._callers: tuple[Caller, ...] = (Guarded(http_caller(settings, commands.clock), self._circuits), kafka)
         self._noop = NoopDispatcher(waiting, commands.handler, commands.limiter, seed=seed)
         self._http, self._kafka = (
             Dispatcher(caller, waiting, commands.handler, commands.limiter, clock=commands.clock, seed=seed)
