@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 
 from taskscheduler.domain.calendar import Calendar
-from taskscheduler.domain.calendar_days import calendars_of
+from taskscheduler.domain.calendar_days import calendars_used
 from taskscheduler.domain.events import FiresSkipped, RunQueued, RunsExpired, TaskPurged
 from taskscheduler.domain.ids import run_id_floor
 from taskscheduler.domain.limit import Limit
@@ -43,7 +43,7 @@ def test_no_list_has_a_stale_or_a_missing_row(moves: list[Step]) -> None:
         if definition is None or task.deleted_at is not None:
             continue
         lists = {"all", f"status:{task.status}", *(f"tag:{key}:{value}" for key, value in definition.tags.items())}
-        lists |= {f"calendar:{one.calendar}" for one in calendars_of(definition.schedule)}
+        lists |= {f"calendar:{one.calendar}" for one in calendars_used(task)}
         for name in lists:
             expected.add((BY_CREATED.name, (name, task.created_at, task.id)))
             expected.add((BY_NAME.name, (name, definition.name, task.id)))

@@ -141,7 +141,7 @@ class Ledger:
         if before is None:
             return
         after = self.schedule = with_calendar(before, calendar)
-        pending = next_after(before, at)
+        pending = next_after(before, max(at, self.seen_until))
         first = first_fire(after, at)
         if pending is not None and (nominal := nominal_of(before, pending)) <= at:
             # Its time had come, and only jitter had put it off: it still fires, unless it is left out now.
