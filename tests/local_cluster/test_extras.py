@@ -17,7 +17,7 @@ EMBEDDED = "import taskscheduler.api.bootstrap, taskscheduler.api.server, tasksc
 
 def test_the_extra_names_what_the_cluster_looks_for() -> None:
     extras = PROJECT["optional-dependencies"]
-    listed = " ".join(extras["cluster"] + extras["node"])
+    listed = " ".join(extras["cluster"] + extras["node"] + extras["kafka"])
     assert all(package in listed for package in PACKAGES.values())
 
 

@@ -132,7 +132,8 @@ class Audit:
             case errors.NotClaimable():
                 assert isinstance(command, msg.Claim)
                 held = attempts.active.get(command.run_id)
-                right = held is None or held.status != "queued"
+                waited = held is not None and held.due is not None and held.due <= now
+                right = held is None or held.status != "queued" or waited
             case errors.ClaimLost():
                 assert isinstance(command, msg.Complete | msg.Fail | msg.Renew)
                 held = attempts.active.get(command.run_id)

@@ -240,9 +240,9 @@ def test_verify_names_the_task_whose_timer_is_not_as_the_log_says(
     code, report, said = replay("verify", *there.flags, "--processes", "1")
     assert code == 1, said
     assert [(one["side"], one["result"], one["tasks"]) for one in report["compared"]] == [
-        (f"state in {there.settings.data_dir}", "same", 15),
-        ("read models", "same", 14),
-        ("timers in Flink", "differs", 15),
+        (f"state in {there.settings.data_dir}", "same", 18),
+        ("read models", "same", 17),
+        ("timers in Flink", "differs", 18),
     ], report
     assert report["different"] == [{"task": made, "side": "timers in Flink", "parts": ["version"]}]
 
