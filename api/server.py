@@ -22,6 +22,7 @@ import uvloop
 from taskscheduler.api import logs
 from taskscheduler.api.app import create_app, create_probes
 from taskscheduler.api.bootstrap import embedded
+from taskscheduler.api.http_server import HttpServer
 from taskscheduler.api.metrics import release
 from taskscheduler.api.node import Running, StartRefused
 from taskscheduler.api.protocol import Protocol
@@ -112,22 +113,6 @@ class Stop:
         self._loop.call_soon_threadsafe(self._event.set)
 
 
-class _Http(uvicorn.Server):
-    """Leaves the signals to Stop, and tells when it has started."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
 def _tune() -> None:
     """Fit the interpreter to a server: few collections, and a quick change between threads.
 
@@ -148,7 +133,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             observe = node.metrics.observe_http
             routes = node.serving
             app = create_probes(node, observe) if routes is None else create_app(routes, settings, observe=observe)
-            http = _Http(_config(app))
+            http = HttpServer(_config(app))
             serving = asyncio.create_task(http.serve([listener]), name="http")
             started, stopping = asyncio.create_task(http.listening.wait()), asyncio.create_task(stop.wait())
             await asyncio.wait((serving, started), return_when=asyncio.FIRST_COMPLETED)

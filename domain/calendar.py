@@ -9,7 +9,7 @@ from taskscheduler.domain import errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.calendar_definition import CalendarDefinition, ResolvedDays
-from taskscheduler.domain.decided import Decided, replayed
+from taskscheduler.domain.decided import Decided, check_version, folded, key_used, replayed
 from taskscheduler.domain.evolve import with_key
 from taskscheduler.domain.state import UsedKey
 from taskscheduler.domain.values import Instant
@@ -81,34 +81,21 @@ def decide(calendar: Calendar, command: msg.Command, context: msg.Context, polic
     events: list[ev.Event] = []
     match command:
         case msg.DefineCalendar():
-            _check_version(calendar, context)
+            check_version("calendar", calendar.defined, context)
             if (command.definition, command.resolved) != (calendar.definition, calendar.resolved):
                 events.append(ev.CalendarDefined(context.now, command.definition, command.resolved))
             verb = "replace" if calendar.exists else "create"
         case msg.DeleteCalendar():
             if not calendar.exists:
                 raise errors.CalendarNotFound(f"there is no calendar {calendar.name!r}")
-            _check_version(calendar, context)
+            check_version("calendar", calendar.defined, context)
             events.append(ev.CalendarDeleted(context.now, by=context.actor))
             verb = "delete"
         case _:
             raise errors.WrongState("a calendar can only be defined and deleted")
-    if context.key is not None:
-        key = context.key
-        events.append(ev.KeyUsed(at=context.now, key=key.key, fingerprint=key.fingerprint, verb=verb))
-    after = calendar
-    for event in events:
-        after = evolve(after, event)
-    return Decided(events=tuple(events), state=after)
+    return folded(calendar, events + key_used(context, verb), evolve)
 
 
 def wakeup(calendar: Calendar) -> Instant | None:
     """A calendar never needs attention by itself."""
     return None
-
-
-def _check_version(calendar: Calendar, context: msg.Context) -> None:
-    if context.if_match is not None and context.if_match != calendar.defined:
-        raise errors.RevisionMismatch(
-            f"the calendar is at version {calendar.defined}, which If-Match does not name; read it again"
-        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -76,3 +77,25 @@ def replayed(state: Entity, context: Context) -> Decided | None:
     if used.fingerprint != key.fingerprint:
         raise errors.KeyReused("this Idempotency-Key was used for another request; use a new key")
     return Decided(events=(), state=state, run_id=used.run_id, backfill_id=used.backfill_id, replayed=used)
+
+
+def folded(state: Any, events: Iterable[ev.Event], evolve: Callable[[Any, ev.Event], Any]) -> Decided:
+    """A decision that comes to these events."""
+    made, after = tuple(events), state
+    for event in made:
+        after = evolve(after, event)
+    return Decided(events=made, state=after)
+
+
+def key_used(context: Context, verb: str) -> list[ev.Event]:
+    """What is written down of the Idempotency-Key, if the command came under one."""
+    key = context.key
+    return [] if key is None else [ev.KeyUsed(context.now, key.key, key.fingerprint, verb)]
+
+
+def check_version(what: str, defined: int, context: Context) -> None:
+    """Raises RevisionMismatch when If-Match names another version of the definition than `defined`."""
+    if context.if_match is not None and context.if_match != defined:
+        raise errors.RevisionMismatch(
+            f"the {what} is at version {defined}, which If-Match does not name; read it again"
+        )

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from taskscheduler.domain import errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.decided import Decided, replayed
+from taskscheduler.domain.decided import Decided, check_version, folded, key_used, replayed
 from taskscheduler.domain.evolve import with_key
 from taskscheduler.domain.limit_definition import LIMIT_STREAM, Granted, LimitDefinition, Rate
 from taskscheduler.domain.state import Task, UsedKey
@@ -140,27 +140,25 @@ def decide(limit: Limit, command: msg.Command, context: msg.Context, policy: msg
             return _grant(limit, command, context.now)
         case msg.ReleaseSlots():
             ids = tuple(id for id in command.ids if id in limit.slots)
-            return _decided(limit, [ev.SlotsReleased(context.now, ids)] if ids else [])
+            return folded(limit, [ev.SlotsReleased(context.now, ids)] if ids else [], evolve)
     if (known := replayed(limit, context)) is not None:
         return known
     events: list[ev.Event] = []
     match command:
         case msg.DefineLimit():
-            _check_version(limit, context)
+            check_version("limit", limit.defined, context)
             if command.definition != limit.definition:
                 events.append(ev.LimitDefined(context.now, command.definition))
             verb = "replace" if limit.exists else "create"
         case msg.DeleteLimit():
             if not limit.exists:
                 raise errors.LimitNotFound(f"there is no limit {limit.name!r}")
-            _check_version(limit, context)
+            check_version("limit", limit.defined, context)
             events.append(ev.LimitDeleted(context.now, by=context.actor))
             verb = "delete"
         case _:
             raise errors.WrongState("a limit can only be defined and deleted, and grant and release slots")
-    if context.key is not None:
-        events.append(ev.KeyUsed(at=context.now, key=context.key.key, fingerprint=context.key.fingerprint, verb=verb))
-    return _decided(limit, events)
+    return folded(limit, events + key_used(context, verb), evolve)
 
 
 def wakeup(limit: Limit) -> Instant | None:
@@ -196,17 +194,3 @@ def _grant(limit: Limit, command: msg.GrantSlots, now: Instant) -> Decided:
         events.append(ev.SlotsGranted(now, tuple(grants), own, next_start, held))
         drafted = evolve(drafted, events[-1])
     return Decided(events=tuple(events), state=drafted, granted=tuple(granted))
-
-
-def _decided(limit: Limit, events: list[ev.Event]) -> Decided:
-    after = limit
-    for event in events:
-        after = evolve(after, event)
-    return Decided(events=tuple(events), state=after)
-
-
-def _check_version(limit: Limit, context: msg.Context) -> None:
-    if context.if_match is not None and context.if_match != limit.defined:
-        raise errors.RevisionMismatch(
-            f"the limit is at version {limit.defined}, which If-Match does not name; read it again"
-        )

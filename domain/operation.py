@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from taskscheduler.domain import errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.decided import Decided, replayed
+from taskscheduler.domain.decided import Decided, key_used, replayed
 from taskscheduler.domain.evolve import with_key
 from taskscheduler.domain.operation_definition import OperationDefinition, OperationStatus
 from taskscheduler.domain.state import UsedKey
@@ -152,9 +152,8 @@ def decide(operation: Operation, command: msg.Command, context: msg.Context, pol
         over = after.page > 0 and after.cursor is None
         if over or after.cancelled_by is not None:
             add(ev.OperationEnded(now, expire_at=now + policy.keep_runs))
-    if context.key is not None:
-        verb = type(command).__name__.lower()
-        add(ev.KeyUsed(at=now, key=context.key.key, fingerprint=context.key.fingerprint, verb=verb))
+    for used in key_used(context, type(command).__name__.lower()):
+        add(used)
     return Decided(events=tuple(events), state=after)
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from taskscheduler.domain import errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.decided import Decided, replayed
+from taskscheduler.domain.decided import Decided, folded, replayed
 from taskscheduler.domain.definition import Definition
 from taskscheduler.domain.evolve import with_key
 from taskscheduler.domain.ids import digest
@@ -116,10 +116,7 @@ def decide(unique: Unique, command: msg.Command, context: msg.Context, policy: m
             events = _taken(unique, command, context.now)
         case _:
             raise errors.WrongState("a unique key can only be reserved")
-    after = unique
-    for event in events:
-        after = evolve(after, event)
-    return Decided(events=tuple(events), state=after)
+    return folded(unique, events, evolve)
 
 
 def _reserve(unique: Unique, command: msg.Reserve, context: msg.Context) -> list[ev.Event]:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from taskscheduler.domain import errors
 from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
-from taskscheduler.domain.decided import Decided, replayed
+from taskscheduler.domain.decided import Decided, folded, key_used, replayed
 from taskscheduler.domain.evolve import with_key
 from taskscheduler.domain.state import UsedKey
 from taskscheduler.domain.values import DAY, SECOND, Instant
@@ -127,18 +127,14 @@ def decide(worker: Worker, command: msg.Command, context: msg.Context, policy: m
             if worker.drain_at is None:
                 events.append(ev.WorkerDrainRequested(now, by=context.actor))
             # Whatever else is said of a worker is the same however often it is said.
-            if context.key is not None:
-                events.append(ev.KeyUsed(now, key=context.key.key, fingerprint=context.key.fingerprint, verb="drain"))
+            events += key_used(context, "drain")
         case msg.Leave():
             same = worker.info is not None and worker.info.instance == command.instance
             if same and worker.left_at is None:
                 events.append(ev.WorkerLeft(now, now + FORGOTTEN_AFTER))
         case _:
             raise errors.WrongState("a worker can only be seen, drained and leave")
-    after = worker
-    for event in events:
-        after = evolve(after, event)
-    return Decided(events=tuple(events), state=after)
+    return folded(worker, events, evolve)
 
 
 def wakeup(worker: Worker) -> Instant | None:

@@ -14,16 +14,10 @@ from taskscheduler.commands.handler import Ask, CommandHandler, Unavailable
 from taskscheduler.domain.excluded import ExceptCalendar
 from taskscheduler.domain.messages import Follow
 from taskscheduler.streams.calendar_uses import CalendarUses
+from taskscheduler.streams.looking import ACTOR, PAUSE, set_within
 
-ACTOR = "scheduler"
 BATCH = 32
 """Tasks that are asked at once: others have their turn in between, and one that leaves out a lot takes a while."""
-
-LOOK = 5.0
-"""Seconds after which it is asked again which partitions are this process's."""
-
-PAUSE = 0.5
-"""Seconds before what could not be decided is tried again."""
 
 
 class Following:
@@ -52,11 +46,7 @@ class Following:
             if not await self._work(mine):
                 await asyncio.sleep(PAUSE)
                 continue
-            try:
-                async with asyncio.timeout(LOOK):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+            await set_within(self._changed)
             self._changed.clear()
 
     async def _work(self, mine: Collection[int]) -> bool:

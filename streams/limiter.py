@@ -24,8 +24,8 @@ from taskscheduler.domain.messages import Claim, GrantSlots, ReleaseSlots, Under
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.claimable import Claimable, WaitingRuns
 from taskscheduler.streams.gates import Room
+from taskscheduler.streams.looking import ACTOR
 
-ACTOR = "scheduler"
 Taken = Sequence[tuple[Lane, Claimable]]
 
 CHANGED = "changed:"

@@ -23,12 +23,10 @@ from taskscheduler.domain.operation_definition import OperationDefinition
 from taskscheduler.projections.filters import TaskFilter
 from taskscheduler.projections.ports import ViewsUnavailable
 from taskscheduler.projections.queries import Queries
+from taskscheduler.streams.looking import set_within
 
 PAGE = 100
 """Tasks that are asked at once."""
-
-LOOK = 5.0
-"""Seconds after which it is asked again which partitions are this process's."""
 
 PAUSE = 1.0
 """Seconds before what could not be done is tried again."""
@@ -150,11 +148,7 @@ class Operations:
                 worked = await self._step(id) or worked
             if worked:
                 continue
-            try:
-                async with asyncio.timeout(LOOK):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+            await set_within(self._changed)
 
     async def _step(self, id: str) -> bool:
         """One page of it; whether there was anything to do."""

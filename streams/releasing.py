@@ -24,16 +24,10 @@ from taskscheduler.domain.limit_definition import LIMIT_STREAM, limit_id
 from taskscheduler.domain.messages import ReleaseSlots, Revoke
 from taskscheduler.domain.state import Run
 from taskscheduler.domain.values import SECOND, Instant
+from taskscheduler.streams.looking import ACTOR, LOOK, PAUSE, set_within
 
-ACTOR = "scheduler"
 BATCH = 256
 """Slots looked at in one go: others have their turn in between."""
-
-LOOK = 5.0
-"""Seconds after which it is asked again which partitions are this process's."""
-
-PAUSE = 0.5
-"""Seconds before what could not be decided is tried again."""
 
 _ENDS = (ev.AttemptSucceeded, ev.AttemptFailed, ev.AttemptReleased, ev.RunFailed, ev.RunCancelled)
 
@@ -93,11 +87,7 @@ class Releasing:
             if not await self._work(mine):
                 await asyncio.sleep(PAUSE)
                 continue
-            try:
-                async with asyncio.timeout(self._sleep()):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+            await set_within(self._changed, self._sleep())
             self._changed.clear()
 
     async def _work(self, mine: Collection[int]) -> bool:

@@ -15,9 +15,9 @@ from taskscheduler.domain.messages import Hear, Taken
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.steps import Told
 from taskscheduler.domain.unique import Unique
+from taskscheduler.streams.looking import ACTOR, PAUSE, set_within
 from taskscheduler.streams.outbox import Outbox
 
-ACTOR = "scheduler"
 TOGETHER = 64
 """Senders whose steps are carried out at once."""
 
@@ -26,12 +26,6 @@ MOST_STEPS = 50
 
 MOST_BYTES = 256 * 1024
 """Of results that one stream is told at once: they stand in its decision, and a record takes a megabyte."""
-
-LOOK = 5.0
-"""Seconds after which it is asked again which partitions are this process's."""
-
-PAUSE = 0.5
-"""Seconds before what could not be heard is told again."""
 
 
 class _Batch(NamedTuple):
@@ -79,11 +73,7 @@ class Stepping:
                 self._marked |= dict.fromkeys(self._outboxes[partition].senders())
             self._mine = mine
             await self._work()
-            try:
-                async with asyncio.timeout(LOOK):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+            await set_within(self._changed)
             self._changed.clear()
 
     async def deliver(self, sender: str) -> bool:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from taskscheduler.commands.handler import Answer, Ask, CommandHandler
 from taskscheduler.domain.messages import Wake
 from taskscheduler.domain.values import Instant
+from taskscheduler.streams.looking import ACTOR
 from taskscheduler.streams.timers import Timers
 
-ACTOR = "scheduler"
 BATCH = 128
 AT_ONCE = 2
 """Batches of triggers that wait for their decisions at once: one is decided while the other is on its way to disk.

@@ -1,5 +1,6 @@
 """The calls about dead letters of the async client."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -12,11 +13,12 @@ from taskscheduler.client.requests import Call
 Result = TypeVar("Result")
 
 
-class AsyncLetters:
+class AsyncLetters(ABC):
     """Lists, groups and stories of runs that failed for good, and what can be done about them."""
 
+    @abstractmethod
     async def _call(self, call: Call[Result]) -> Result:
-        raise NotImplementedError
+        """Send the request and read its reply."""
 
     async def dead_letters(
         self,

@@ -13,18 +13,18 @@ from taskscheduler.api import operations as op
 from taskscheduler.api import render_calendar as render
 from taskscheduler.api.body import read_object
 from taskscheduler.api.calendars.resolve import resolve
-from taskscheduler.api.headers import idempotency_key, if_match, key_of
+from taskscheduler.api.headers import idempotency_key, key_of
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem
-from taskscheduler.api.reply import Headers, Reply, json_reply
-from taskscheduler.api.routes.common import REPLAYED, Request, consistency, etag, next_link, path_id
+from taskscheduler.api.reply import Reply, json_reply
+from taskscheduler.api.routes.common import Request, etag, next_link, path_id, put_headers, version_asked, written
 from taskscheduler.api.schemas.calendar import DATE, SHOWN_USERS, read_calendar, read_date
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.query import PAGE_PARAMETERS, Query, parameter
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.tracing import trace_parent
 from taskscheduler.commands.handler import Done
-from taskscheduler.domain.calendar import Calendar, calendar_id
+from taskscheduler.domain.calendar import calendar_id
 from taskscheduler.domain.errors import CalendarNotFound
 from taskscheduler.domain.events import CalendarDefined
 from taskscheduler.domain.messages import DefineCalendar, DeleteCalendar
@@ -74,7 +74,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
             calendar_id(name),
             DefineCalendar(definition, resolved),
             key=key,
-            if_match=_asked(request, node.handler.calendar(name)),
+            if_match=version_asked(request, node.handler.calendar(name).defined),
             trace=trace_parent.get(),
         )
         return _defined(done)
@@ -88,8 +88,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
             created = now_defined and calendar.created_version == calendar.version
         if not calendar.exists:  # it was deleted since the request was made that this one repeats
             raise CalendarNotFound(f"there is no calendar {calendar.name!r} any more")
-        headers: Headers = ((b"location", f"/api/calendars/{calendar.name}".encode()),) if created else ()
-        headers += etag(calendar.defined) + consistency(done.token) + (REPLAYED if replayed is not None else ())
+        headers = put_headers(f"/api/calendars/{calendar.name}", done, calendar.defined, created=created)
         users = node.users_of(calendar.name, SHOWN_USERS)
         return json_reply(201 if created else 200, render.calendar(view_of(calendar), users), headers=headers)
 
@@ -166,21 +165,12 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         calendar = node.handler.calendar(name)
         if calendar.exists and (users := node.users_of(name, SHOWN_USERS + 1)):
             raise Problem("conflict", _in_use(name, users))
-        match = _asked(request, calendar)
+        match = version_asked(request, calendar.defined)
         command = DeleteCalendar()
         done = await node.handler.handle(calendar.id, command, key=key, if_match=match, trace=trace_parent.get())
-        headers = consistency(done.token) + (REPLAYED if done.decided.replayed is not None else ())
-        return Reply(204, headers=headers)
+        return Reply(204, headers=written(done))
 
     return [put_calendar, list_calendars, get_calendar, delete_calendar]
-
-
-def _asked(request: Request, calendar: Calendar) -> int | None:
-    """The version to insist on: of several that are allowed the one that the calendar is at."""
-    asked = if_match(request)
-    if asked is None:
-        return None
-    return calendar.defined if calendar.defined in asked else asked[0]
 
 
 def _in_use(name: str, users: list[str]) -> str:

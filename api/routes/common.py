@@ -7,9 +7,11 @@ from urllib.parse import urlencode
 
 from litestar import Request as LitestarRequest
 
+from taskscheduler.api.headers import if_match
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem
 from taskscheduler.api.reply import Headers
+from taskscheduler.commands.handler import Done
 from taskscheduler.domain.errors import TaskNotFound
 from taskscheduler.domain.ids import is_id
 from taskscheduler.domain.messages import Key
@@ -46,6 +48,25 @@ def etag(revision: int) -> Headers:
 def consistency(token: str) -> Headers:
     """Up to where a reader must be to see the write."""
     return ((b"consistency-token", token.encode()),)
+
+
+def version_asked(request: Request, defined: int) -> int | None:
+    """The version to insist on: of several that If-Match allows the one that the definition is at."""
+    asked = if_match(request)
+    if asked is None:
+        return None
+    return defined if defined in asked else asked[0]
+
+
+def put_headers(path: str, done: Done, defined: int, *, created: bool) -> Headers:
+    """The headers of the reply to a PUT of what is at `path` now, in this version of its definition."""
+    location: Headers = ((b"location", path.encode()),) if created else ()
+    return location + etag(defined) + written(done)
+
+
+def written(done: Done) -> Headers:
+    """The headers of the reply to any write."""
+    return consistency(done.token) + (REPLAYED if done.decided.replayed is not None else ())
 
 
 def is_known(node: Node, task_id: str, key: Key | None) -> bool:

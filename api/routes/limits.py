@@ -8,17 +8,16 @@ from litestar.handlers import HTTPRouteHandler
 from taskscheduler.api import operations as op
 from taskscheduler.api import render_limit as render
 from taskscheduler.api.body import read_object
-from taskscheduler.api.headers import idempotency_key, if_match, key_of
+from taskscheduler.api.headers import idempotency_key, key_of
 from taskscheduler.api.node import Node
-from taskscheduler.api.reply import Headers, Reply, json_reply
-from taskscheduler.api.routes.common import REPLAYED, Request, consistency, etag, next_link
+from taskscheduler.api.reply import Reply, json_reply
+from taskscheduler.api.routes.common import Request, etag, next_link, put_headers, version_asked, written
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.limit import read_limit, read_name
 from taskscheduler.api.schemas.query import PAGE_PARAMETERS, Query
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.tracing import trace_parent
 from taskscheduler.domain.errors import LimitNotFound
-from taskscheduler.domain.limit import Limit
 from taskscheduler.domain.limit_definition import limit_id
 from taskscheduler.domain.messages import DefineLimit, DeleteLimit
 from taskscheduler.projections.limits import view_of
@@ -57,15 +56,14 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         definition = read_limit(Fields(body, "", errors))
         key = key_of(idempotency_key(request, errors), "PUT", f"/api/limits/{name}", body)
         errors.check()
-        match = _asked(request, node.handler.limit(name))
+        match = version_asked(request, node.handler.limit(name).defined)
         command = DefineLimit(definition)
         done = await node.handler.handle(limit_id(name), command, key=key, if_match=match, trace=trace_parent.get())
         limit, replayed = done.decided.limit, done.decided.replayed
         if not limit.exists:  # it was deleted since the request was made that this one repeats
             raise LimitNotFound(f"there is no limit {name!r} any more")
         created = limit.created_version == limit.version if replayed is None else replayed.verb == "create"
-        headers: Headers = ((b"location", f"/api/limits/{name}".encode()),) if created else ()
-        headers += etag(limit.defined) + consistency(done.token) + (REPLAYED if replayed is not None else ())
+        headers = put_headers(f"/api/limits/{name}", done, limit.defined, created=created)
         return json_reply(201 if created else 200, render.limit(view_of(limit)), headers=headers)
 
     @get(
@@ -129,9 +127,9 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         errors = Errors()
         key = key_of(idempotency_key(request, errors), "DELETE", f"/api/limits/{name}", None)
         errors.check()
-        match, command = _asked(request, node.handler.limit(name)), DeleteLimit()
+        match, command = version_asked(request, node.handler.limit(name).defined), DeleteLimit()
         done = await node.handler.handle(limit_id(name), command, key=key, if_match=match, trace=trace_parent.get())
-        return Reply(204, headers=consistency(done.token) + (REPLAYED if done.decided.replayed is not None else ()))
+        return Reply(204, headers=written(done))
 
     return [put_limit, list_limits, get_limit, delete_limit]
 
@@ -139,11 +137,3 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
 def _name(request: Request) -> str:
     value: str = request.path_params["name"]
     return read_name(value.removeprefix("/"))
-
-
-def _asked(request: Request, limit: Limit) -> int | None:
-    """The version to insist on: of several that are allowed the one that the limit is at."""
-    asked = if_match(request)
-    if asked is None:
-        return None
-    return limit.defined if limit.defined in asked else asked[0]

@@ -21,6 +21,7 @@ import uvicorn
 
 from taskscheduler.api.app import create_app
 from taskscheduler.api.bootstrap import FAMILIES, EmbeddedNode, open_storage
+from taskscheduler.api.http_server import HttpServer
 from taskscheduler.api.protocol import Protocol
 from taskscheduler.api.settings import Settings
 from taskscheduler.client import AsyncClient, Worker
@@ -283,7 +284,7 @@ async def _serving(app: Any) -> Any:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(app, http=Protocol, ws="none", log_config=None, access_log=False, lifespan="off")
         config.timeout_graceful_shutdown = 1
-        server = _Server(config)
+        server = HttpServer(config)
         serving = asyncio.create_task(server.serve([listener]))
         try:
             await server.listening.wait()
@@ -291,20 +292,6 @@ async def _serving(app: Any) -> Any:
         finally:
             server.should_exit = True
             await serving
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
 
 
 def _settings(data_dir: Path) -> Settings:

@@ -13,6 +13,7 @@ from taskscheduler.domain.messages import Complete
 from taskscheduler.streams.claimable import Claimable, WaitingRuns
 from taskscheduler.streams.dispatch.dispatcher import HOLDER, claim_of, give_back_later
 from taskscheduler.streams.limiter import Limiter
+from taskscheduler.streams.looking import set_within
 
 GROUP = "noop"
 BATCH = 128
@@ -51,11 +52,7 @@ class NoopDispatcher:
 
     async def stop(self, grace: float) -> None:
         """Let the batches end, within `grace` seconds."""
-        try:
-            async with asyncio.timeout(grace):
-                await self._idle.wait()
-        except TimeoutError:
-            pass
+        await set_within(self._idle, grace)
         for task in self._later:
             task.cancel()
 

@@ -26,7 +26,7 @@ from taskscheduler.streams.kafka.feed import PACE
 from taskscheduler.streams.kafka.groups import group_options
 from taskscheduler.streams.kafka.messages import Trigger
 from taskscheduler.streams.kafka.topics import Topics
-from taskscheduler.streams.triggers import ACTOR
+from taskscheduler.streams.looking import ACTOR
 
 BATCH = 256
 UNDER_WAY = 512

@@ -97,6 +97,16 @@ class BufferedTable(Generic[T]):
             if row is not None:
                 yield waiting, row
 
+    def names(self, prefix: bytes = b"") -> list[str]:
+        """What stands in keys between the prefix, which ends with a zero byte or is empty, and the next zero byte."""
+        found: list[str] = []
+        start, end = prefix, prefix[:-1] + b"\1" if prefix else LAST_KEY
+        while (row := next(self.scan(start, end, limit=1), None)) is not None:
+            name = row[0][len(prefix) :].partition(b"\0")[0]
+            found.append(name.decode())
+            start = prefix + name + b"\1"
+        return found
+
     def clear(self, batch: Batch) -> None:
         """Put the removal of all rows into the batch."""
         self.dirty = {}

@@ -37,14 +37,7 @@ class RocksOutboxTable:
 
     def receivers(self, sender: str) -> list[str]:
         """To whom steps of a stream wait."""
-        found: list[str] = []
-        prefix = sender.encode() + b"\0"
-        start, end = prefix, sender.encode() + b"\1"
-        while (row := next(self._rows.scan(start, end, limit=1), None)) is not None:
-            name = row[0][len(prefix) :].partition(b"\0")[0]
-            found.append(name.decode())
-            start = prefix + name + b"\1"
-        return found
+        return self._rows.names(sender.encode() + b"\0")
 
     def first(self, sender: str, receiver: str, limit: int) -> list[Told]:
         """The next steps from one to the other, in order."""
@@ -53,13 +46,7 @@ class RocksOutboxTable:
 
     def senders(self) -> list[str]:
         """Whose steps wait."""
-        found: list[str] = []
-        start = b""
-        while (row := next(self._rows.scan(start, b"\xff" * 8, limit=1), None)) is not None:
-            name = row[0].partition(b"\0")[0]
-            found.append(name.decode())
-            start = name + b"\1"
-        return found
+        return self._rows.names()
 
     def count(self, limit: int) -> int:
         """How many steps wait, counted up to a limit."""

@@ -30,13 +30,7 @@ class RocksUseTable:
 
     def calendars(self) -> list[str]:
         """The names of calendars that are used."""
-        found: list[str] = []
-        start = b""
-        while (row := next(self._rows.scan(start, b"\xff" * 8, limit=1), None)) is not None:
-            name = row[0].partition(b"\0")[0]
-            found.append(name.decode())
-            start = name + b"\1"
-        return found
+        return self._rows.names()
 
 
 def row_of(calendar: str, use: Use) -> tuple[bytes, bytes]:
