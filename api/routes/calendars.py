@@ -17,7 +17,16 @@ from taskscheduler.api.headers import idempotency_key, key_of
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem
 from taskscheduler.api.reply import Reply, json_reply
-from taskscheduler.api.routes.common import Request, etag, next_link, path_id, put_headers, version_asked, written
+from taskscheduler.api.routes.common import (
+    Request,
+    etag,
+    next_link,
+    path_id,
+    put_headers,
+    version_asked,
+    was_made,
+    written,
+)
 from taskscheduler.api.schemas.calendar import DATE, SHOWN_USERS, read_calendar, read_date
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.query import PAGE_PARAMETERS, Query, parameter
@@ -80,12 +89,8 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         return _defined(done)
 
     def _defined(done: Done) -> Reply:
-        calendar, replayed = done.decided.calendar, done.decided.replayed
-        if replayed is not None:
-            created = replayed.verb == "create"
-        else:
-            now_defined = any(isinstance(event, CalendarDefined) for event in done.decided.events)
-            created = now_defined and calendar.created_version == calendar.version
+        calendar = done.decided.calendar
+        created = was_made(done, calendar.created_version, CalendarDefined)
         if not calendar.exists:  # it was deleted since the request was made that this one repeats
             raise CalendarNotFound(f"there is no calendar {calendar.name!r} any more")
         headers = put_headers(f"/api/calendars/{calendar.name}", done, calendar.defined, created=created)

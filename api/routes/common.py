@@ -13,6 +13,7 @@ from taskscheduler.api.problems import Problem
 from taskscheduler.api.reply import Headers
 from taskscheduler.commands.handler import Done
 from taskscheduler.domain.errors import TaskNotFound
+from taskscheduler.domain.events import Event
 from taskscheduler.domain.ids import is_id
 from taskscheduler.domain.messages import Key
 from taskscheduler.projections.task_view import TaskView
@@ -56,6 +57,14 @@ def version_asked(request: Request, defined: int) -> int | None:
     if asked is None:
         return None
     return defined if defined in asked else asked[0]
+
+
+def was_made(done: Done, created_version: int, defined: type[Event]) -> bool:
+    """Whether a PUT, or the one that it repeats, made what was not there; by the event that says it was defined."""
+    decided = done.decided
+    if decided.replayed is not None:
+        return decided.replayed.verb == "create"
+    return created_version == decided.state.version and any(isinstance(event, defined) for event in decided.events)
 
 
 def put_headers(path: str, done: Done, defined: int, *, created: bool) -> Headers:

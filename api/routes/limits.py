@@ -11,13 +11,14 @@ from taskscheduler.api.body import read_object
 from taskscheduler.api.headers import idempotency_key, key_of
 from taskscheduler.api.node import Node
 from taskscheduler.api.reply import Reply, json_reply
-from taskscheduler.api.routes.common import Request, etag, next_link, put_headers, version_asked, written
+from taskscheduler.api.routes.common import Request, etag, next_link, put_headers, version_asked, was_made, written
 from taskscheduler.api.schemas.fields import Errors, Fields
 from taskscheduler.api.schemas.limit import read_limit, read_name
 from taskscheduler.api.schemas.query import PAGE_PARAMETERS, Query
 from taskscheduler.api.schemas.shapes import ref
 from taskscheduler.api.tracing import trace_parent
 from taskscheduler.domain.errors import LimitNotFound
+from taskscheduler.domain.events import LimitDefined
 from taskscheduler.domain.limit_definition import limit_id
 from taskscheduler.domain.messages import DefineLimit, DeleteLimit
 from taskscheduler.projections.limits import view_of
@@ -59,10 +60,10 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         match = version_asked(request, node.handler.limit(name).defined)
         command = DefineLimit(definition)
         done = await node.handler.handle(limit_id(name), command, key=key, if_match=match, trace=trace_parent.get())
-        limit, replayed = done.decided.limit, done.decided.replayed
+        limit = done.decided.limit
         if not limit.exists:  # it was deleted since the request was made that this one repeats
             raise LimitNotFound(f"there is no limit {name!r} any more")
-        created = limit.created_version == limit.version if replayed is None else replayed.verb == "create"
+        created = was_made(done, limit.created_version, LimitDefined)
         headers = put_headers(f"/api/limits/{name}", done, limit.defined, created=created)
         return json_reply(201 if created else 200, render.limit(view_of(limit)), headers=headers)
 

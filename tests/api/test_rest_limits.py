@@ -64,6 +64,8 @@ async def test_a_limit_is_put_read_listed_and_deleted(api: httpx.AsyncClient) ->
         "updated_at": "2030-01-01T00:00:00.000Z",
     }
     assert (await api.get(PATH)).json() == made
+    same = await api.put(PATH, json={"concurrency": 2, "rate": rate, "note": "its server is small"})
+    assert (same.status_code, same.json(), "location" in same.headers) == (200, made, False)
     tag = await api.put("/api/limits/tag:path=a%2Fb", json={"concurrency": 1})
     assert tag.json()["name"] == "tag:path=a/b"
     host = await api.put("/api/limits/host:Example.COM", json={"concurrency": 1})

@@ -22,6 +22,7 @@ from taskscheduler.domain.state import Task
 from taskscheduler.streams import following as module
 from taskscheduler.streams.calendar_uses import CalendarUses, Use
 from taskscheduler.streams.following import Following
+from taskscheduler.streams.looking import LOOK
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.use_table import FAMILY, RocksUseTable
@@ -102,7 +103,7 @@ class TestUses:
 
 async def settled(node: Node) -> None:
     """Returns when nothing is left to follow: virtual time passes over whatever waits."""
-    await asyncio.sleep(2 * module.LOOK)
+    await asyncio.sleep(2 * LOOK)
     await node.handler.drain()
 
 
@@ -243,8 +244,8 @@ async def test_in_whatever_order_two_partitions_are_folded_all_tasks_end_with_th
                 # Made by an instance that knew of the first version only.
                 reader.tasks.do(create(version(1, "2026-01-01")), name)
             case _:
-                await asyncio.sleep(2 * module.LOOK)
-    await asyncio.sleep(2 * module.LOOK)
+                await asyncio.sleep(2 * LOOK)
+    await asyncio.sleep(2 * LOOK)
     for name in "ab":
         assert held(reader.tasks.tasks[name]) == [version(2, "2027-01-01")]
     assert sorted(reader.asked) == [("a", 2), ("b", 2)], "once each"
@@ -259,9 +260,9 @@ async def test_partitions_that_come_to_a_process_are_looked_at_whole() -> None:
     reader.tasks.do(create(version(1)), "a")
     reader.define()
     reader.define()
-    await asyncio.sleep(2 * module.LOOK)
+    await asyncio.sleep(2 * LOOK)
     assert reader.asked == []
     reader.mine = (0, 1)
-    await asyncio.sleep(2 * module.LOOK)
+    await asyncio.sleep(2 * LOOK)
     assert reader.asked == [("a", 2)]
     running.cancel()
