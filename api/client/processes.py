@@ -50,16 +50,23 @@ class Processes:
             finally:
                 call.let_go()
             with self._lock:
-                self._idle.append(child)
+                if not self._closed:
+                    self._idle.append(child)
+                    return outcome
+            self._drop(child)
             return outcome
 
     def close(self) -> None:
-        """Kill them all."""
+        """Kill them all, and wait a second for each to be gone."""
         with self._lock:
             self._closed = True
-            children = list(self._all)
+            children, idle = list(self._all), list(self._idle)
+            self._idle.clear()
         for child in children:
             child.kill()
+        for child in children:
+            child.join()
+        for child in idle:  # the pipe of one that is busy is closed by the thread that reads from it
             self._drop(child)
 
     def _take(self) -> "tuple[_Child, bool]":
@@ -68,7 +75,8 @@ class Processes:
                 child = self._idle.pop()
                 if child.alive:
                     return child, False
-                self._all.pop(child, None)
+                self._all.pop(child)
+                child.close()
             child = _Child()
             self._all[child] = None
             if self._closed:
@@ -77,7 +85,7 @@ class Processes:
 
     def _drop(self, child: "_Child") -> None:
         with self._lock:
-            self._all.pop(child, None)
+            self._all.pop(child)
         child.close()
 
 
@@ -138,7 +146,7 @@ class _Child:
                 elif what == TRACE:
                     call.failed(body.decode())
         except (EOFError, OSError):
-            self._process.join(1.0)
+            self.join()
             raise Died(self._process.exitcode, begun) from None
 
     def kill(self) -> None:
@@ -149,9 +157,12 @@ class _Child:
         self._killed = True
         self._process.kill()
 
+    def join(self) -> None:
+        self._process.join(1.0)
+
     def close(self) -> None:
         self.kill()
-        self._process.join(1.0)
+        self.join()
         self._pipe.close()
 
 

@@ -4,16 +4,20 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pool_handlers
 import pytest
 from client_stub import Stub
 from fake_clock import FakeClock
 from worker_kit import BEAT, submit
 
-from taskscheduler.client import Job, Worker
+from taskscheduler.client import Job, Worker, processes
+from taskscheduler.client.handlers import pickled
+from taskscheduler.client.job import Claim
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -179,3 +183,33 @@ def test_what_cannot_run_in_a_process_is_refused(worker: Worker) -> None:
 
     with pytest.raises(ValueError, match="at the top of a module"):
         worker.run_until_idle()
+
+
+async def test_the_pipe_of_a_process_that_is_killed_is_closed_by_the_thread_that_reads_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed_by: list[int] = []
+    close = processes._Child.close
+
+    def noted(child: Any) -> None:
+        closed_by.append(threading.get_ident())
+        close(child)
+
+    monkeypatch.setattr(processes._Child, "close", noted)
+    pool = processes.Processes()
+    claim = Claim(
+        token="t", task_id="t", run_id="r", attempt=1, kind="k", payload={"begun": str(tmp_path / "begun")}
+    )
+    reading: list[int] = []
+
+    def run() -> object:
+        reading.append(threading.get_ident())
+        call = processes.Call(lambda progress: None, lambda trace: None)
+        return pool.run(pickled("k", pool_handlers.hangs), msgspec.json.encode(claim), call)
+
+    running = asyncio.create_task(asyncio.to_thread(run))
+    pids = await begun(tmp_path / "begun")
+    pool.close()
+    await running
+    await gone(pids)
+    assert closed_by == reading
