@@ -197,9 +197,7 @@ async def test_the_pipe_of_a_process_that_is_killed_is_closed_by_the_thread_that
 
     monkeypatch.setattr(processes._Child, "close", noted)
     pool = processes.Processes()
-    claim = Claim(
-        token="t", task_id="t", run_id="r", attempt=1, kind="k", payload={"begun": str(tmp_path / "begun")}
-    )
+    claim = Claim(token="t", task_id="t", run_id="r", attempt=1, kind="k", payload={"begun": str(tmp_path / "begun")})
     reading: list[int] = []
 
     def run() -> object:
