@@ -37,7 +37,7 @@ def serve(pipe: Connection) -> None:
         try:
             function, claim = pipe.recv_bytes(), pipe.recv_bytes()
         except EOFError:
-            return
+            return os.killpg(0, signal.SIGKILL)  # with whatever handlers that ended have left
         send(BEGUN)
         job: Job = Job(msgspec.json.decode(claim, type=Claim), lambda progress: send(PROGRESS, progress))
         try:

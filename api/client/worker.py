@@ -14,7 +14,7 @@ import msgspec
 from taskscheduler.client.clock import Clock
 from taskscheduler.client.duration import Duration, seconds
 from taskscheduler.client.handlers import Function, Handler, handler_of, pickled
-from taskscheduler.client.shift import Plan, Shift
+from taskscheduler.client.shift import INTERRUPT_SECONDS, Plan, Shift
 from taskscheduler.client.transport import checked_url
 
 HandlerType = TypeVar("HandlerType", bound=Function)
@@ -108,7 +108,7 @@ class Worker:
 
     def run_forever(self) -> None:
         """Run until SIGTERM or SIGINT: the first lets running handlers finish, a second one ends at once."""
-        asyncio.run(self._run_with_signals(self.run()))
+        _until_it_ends(self._run_with_signals(self.run()))
 
     def run_until_idle(self) -> int:
         """Run what waits in the queue now, and what that leads to at once; how many attempts it was.
@@ -116,7 +116,7 @@ class Worker:
         Ends when there is nothing to claim and nothing runs: a retry that waits for its time is not waited for. Raises
         as `run` does. In an event loop, await `until_idle` instead.
         """
-        return asyncio.run(self._run_with_signals(self.until_idle()))
+        return _until_it_ends(self._run_with_signals(self.until_idle()))
 
     async def run(self) -> None:
         """Run until `stop`; raises ApiError when the server refuses the worker, ValueError without any handler."""
@@ -155,6 +155,22 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         return await running
+
+
+def _until_it_ends(running: Coroutine[Any, Any, Result]) -> Result:
+    """Do as `asyncio.run` does, which however waits for ever for a handler that goes on although it was cancelled."""
+    loop = asyncio.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        return loop.run_until_complete(running)
+    finally:
+        if left := asyncio.all_tasks(loop):
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left, timeout=INTERRUPT_SECONDS))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 def default_name() -> str:

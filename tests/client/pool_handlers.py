@@ -47,9 +47,14 @@ def reports(job: Job) -> None:
 
 def hangs(job: Job) -> None:
     """Hang, with a process of its own that does so too."""
+    leaves(job)
+    time.sleep(600)
+
+
+def leaves(job: Job) -> None:
+    """End, and leave a process of its own that hangs."""
     child = subprocess.Popen([sys.executable, "-I", "-c", "import time; time.sleep(600)"])
     Path(job.payload["begun"]).write_text(f"{os.getpid()} {child.pid}")
-    time.sleep(600)
 
 
 def wait_for(file: Path) -> None:

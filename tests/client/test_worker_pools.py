@@ -1,7 +1,9 @@
 """Handlers in processes: what they give back, how they die, and that they can be ended."""
 
 import asyncio
+import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -15,7 +17,7 @@ from client_stub import Stub
 from fake_clock import FakeClock
 from worker_kit import BEAT, submit
 
-from taskscheduler.client import Job, Worker, processes
+from taskscheduler.client import Job, Worker, child, processes
 from taskscheduler.client.handlers import pickled
 from taskscheduler.client.job import Claim
 
@@ -167,6 +169,21 @@ async def test_no_process_outlives_a_worker_that_was_killed(stub: Stub, tmp_path
     made.kill()
     await made.wait()
     await gone(pids)
+
+
+async def test_a_process_that_is_left_alone_takes_along_what_its_handlers_started(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=child.serve, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    claim = Claim(token="t", task_id="t", run_id="r", attempt=1, kind="k", payload={"begun": str(tmp_path / "begun")})
+    ours.send_bytes(pickle.dumps(pool_handlers.leaves))
+    ours.send_bytes(msgspec.json.encode(claim))
+    while ours.recv_bytes()[:1] != child.OUTCOME:
+        pass
+    ours.close()
+    await asyncio.wait_for(gone(await begun(tmp_path / "begun")), 20)
 
 
 def test_what_cannot_run_in_a_process_is_refused(worker: Worker) -> None:

@@ -16,7 +16,7 @@ from taskscheduler.client import Job, Worker
 
 GRACE = 20.0
 SCRIPT = """
-import sys, time
+import asyncio, sys
 from taskscheduler.client import Worker
 worker = Worker(sys.argv[1], "q", name="w")
 @worker.handler("k")
@@ -24,6 +24,14 @@ def handle(job):
     print("begun", flush=True)
     job.cancelled.wait() if job.payload == "hang" else sys.stdin.readline()
     return "done"
+@worker.handler("stubborn")
+async def stubborn(job):
+    print("begun", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            print("no", flush=True)
 worker.run_forever()
 print("ended", flush=True)
 """
@@ -260,5 +268,18 @@ async def test_a_second_signal_ends_the_process_at_once(stub: Stub, process: Pro
     await stub.until(lambda: stub.asked("q/claims")[-1].body["wait"] == "1ms")
     process.process.send_signal(signal.SIGTERM)
     assert await process.line() == "ended"
+    assert await asyncio.wait_for(process.process.wait(), 20) == 0
+    assert stub.outcomes() == []
+
+
+async def test_a_second_signal_ends_a_process_whose_handler_takes_no_notice(stub: Stub, process: Process) -> None:
+    submit(stub, "stubborn")
+    assert await process.line() == "begun"
+    process.process.send_signal(signal.SIGTERM)
+    await stub.until(lambda: stub.asked("q/claims")[-1].body["wait"] == "1ms")
+    process.process.send_signal(signal.SIGTERM)
+    while (line := await process.line()) == "no":
+        pass
+    assert line == "ended"
     assert await asyncio.wait_for(process.process.wait(), 20) == 0
     assert stub.outcomes() == []
