@@ -6,11 +6,7 @@ What workers did is taken from their own journals, and held against the log.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,6 +15,7 @@ from typing import Any
 import pytest
 
 from taskscheduler.client import AsyncClient, Job, TaskSpec, Worker
+from tests.e2e.crew import Crew
 from tests.e2e.serving import Serving
 from tests.support.proxy import Cut, proxied
 
@@ -41,54 +38,19 @@ async def client(server: Serving) -> AsyncIterator[AsyncClient]:
         yield client
 
 
-class Crew:
-    """Worker processes, and the journal that they share."""
-
-    def __init__(self, url: str, folder: Path) -> None:
-        self._url = url
-        self._folder = folder
-        self._journal = folder / "journal.jsonl"
-        self._processes: list[subprocess.Popen[bytes]] = []
-
-    def start(self, queue: str, name: str, **more: Any) -> subprocess.Popen[bytes]:
-        says = {"url": self._url, "queue": queue, "name": name, "journal": str(self._journal), **more}
-        env = {name: value for name, value in os.environ.items() if not name.startswith("TASKSCHEDULER_")}
-        with (self._folder / f"{name}.log").open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-I", str(Path(__file__).with_name("chaos_worker.py"))],
-                env={**env, "CHAOS": json.dumps(says)},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-        self._processes.append(process)
-        return process
-
-    async def stop(self, process: subprocess.Popen[bytes]) -> None:
-        """SIGTERM; it ends well."""
-        process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait, 60) == 0
-
-    def end(self) -> None:
-        for process in self._processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-
-    def did(self) -> dict[tuple[str, int], list[tuple[str, str]]]:
-        """What happened to each attempt, and where."""
-        found: dict[tuple[str, int], list[tuple[str, str]]] = defaultdict(list)
-        for line in self._journal.read_text().splitlines() if self._journal.exists() else ():
-            entry = json.loads(line)
-            found[entry["run_id"], entry["attempt"]].append((entry["what"], entry["worker"]))
-        return found
-
-
 @pytest.fixture
 def crew(server: Serving, tmp_path: Path) -> Iterator[Crew]:
-    made = Crew(server.url, tmp_path)
+    made = Crew(server.url, tmp_path, "chaos_worker.py")
     yield made
     made.end()
+
+
+def doings(crew: Crew) -> dict[tuple[str, int], list[tuple[str, str]]]:
+    """What happened to each attempt, and where."""
+    found: dict[tuple[str, int], list[tuple[str, str]]] = defaultdict(list)
+    for entry in crew.entries():
+        found[entry["run_id"], entry["attempt"]].append((entry["what"], entry["worker"]))
+    return found
 
 
 async def create(client: AsyncClient, queue: str, count: int, payload: Any = None, **fields: Any) -> list[str]:
@@ -139,7 +101,7 @@ async def test_a_worker_is_killed_in_each_phase(server: Serving, client: AsyncCl
         healthy = crew.start(f"kill-{dies}", f"{dies}-healthy")
         await all_ended(client, f"kill-{dies}", len(ids))
         await crew.stop(healthy)
-        return await check(client, ids, crew.did())
+        return await check(client, ids, doings(crew))
 
     ends = dict(zip(PHASES, await asyncio.gather(*map(phase, PHASES)), strict=True))
     for dies in ("claimed", "running", "done"):
@@ -147,7 +109,7 @@ async def test_a_worker_is_killed_in_each_phase(server: Serving, client: AsyncCl
         assert ends[dies]["lost"] >= 1
     # What was reported is on the log, though its worker never heard of that.
     assert ends["reported"]["succeeded"] == 8
-    did = crew.did()
+    did = doings(crew)
     reported = [what for what in did.values() if ("ended", "reported-dying") in what]
     assert reported
     assert set(ends["reported"]) <= {"succeeded", "lost"}
@@ -217,7 +179,7 @@ async def test_a_clock_may_be_an_hour_off(server: Serving, client: AsyncClient, 
     await all_ended(client, "skew", len(ids))
     for worker in workers:
         await crew.stop(worker)
-    assert await check(client, ids, crew.did()) == {"succeeded": 4}
+    assert await check(client, ids, doings(crew)) == {"succeeded": 4}
     claimed = await claims(client, ids)
     assert len(set(claimed.values())) == 2
 
@@ -233,7 +195,7 @@ async def test_a_rolling_restart_loses_and_doubles_nothing(server: Serving, clie
 
     loading = asyncio.create_task(load())
     for n, worker in enumerate(workers):
-        while not any(worker == f"roll{n}" for what in crew.did().values() for _, worker in what):
+        while not any(worker == f"roll{n}" for what in doings(crew).values() for _, worker in what):
             await asyncio.sleep(0.05)
         await crew.stop(worker)
         workers[n] = crew.start("roll", f"roll{n}-new", lease=30)
@@ -241,6 +203,6 @@ async def test_a_rolling_restart_loses_and_doubles_nothing(server: Serving, clie
     await all_ended(client, "roll", len(ids))
     for worker in workers:
         await crew.stop(worker)
-    outcomes = await check(client, ids, crew.did())
+    outcomes = await check(client, ids, doings(crew))
     assert set(outcomes) <= {"succeeded", "released"}
     assert outcomes["succeeded"] == len(ids)
