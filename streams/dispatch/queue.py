@@ -101,6 +101,8 @@ class QueueService:
         self._clock = clock
         self._seed = seed
         self._polls: dict[str, _Poll] = {}
+        self._deciding: dict[str, asyncio.Task[list[Given]]] = {}
+        """By request, claims that are being decided: they are made even when nobody waits for the poll any more."""
         self._closing = asyncio.Event()
 
     def close(self) -> None:
@@ -207,6 +209,8 @@ class QueueService:
         lease: Millis,
         request: str,
     ) -> list[Given]:
+        if (deciding := self._deciding.get(request)) is not None:
+            await asyncio.wait({deciding})
         given = []
         for holding, number in self._holders.held(worker, request):
             task = self._handler.state(holding.task_id)
@@ -234,7 +238,11 @@ class QueueService:
         while not self._closing.is_set():
             taken = self._claimables.take(group, kinds, limit)
             if taken:
-                given = await asyncio.shield(asyncio.create_task(self._claim(taken, worker, lease, request)))
+                deciding = asyncio.create_task(self._claim(taken, worker, lease, request))
+                if request is not None:
+                    self._deciding[request] = deciding
+                    deciding.add_done_callback(lambda _: self._deciding.pop(request))
+                given = await asyncio.shield(deciding)
                 if given:
                     return given
                 continue

@@ -159,6 +159,22 @@ async def test_a_request_that_comes_again_while_its_poll_ends_is_a_new_poll(tmp_
 
 
 @virtual
+async def test_a_request_that_comes_again_while_its_claims_are_decided_gets_them(tmp_path: Path) -> None:
+    log = MemoryLog(clock)
+    async with running(tmp_path, log) as node:
+        await waiting(node)
+        log.held.clear()
+        gone = asyncio.ensure_future(node.queue.claim("q", worker="w", wait=HOUR, request_id="r"))
+        await asyncio.sleep(1)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        again = asyncio.ensure_future(node.queue.claim("q", worker="w", wait=1, request_id="r"))
+        await asyncio.sleep(1)
+        log.held.set()
+        assert len(await again) == 1
+
+
+@virtual
 async def test_a_poll_that_nobody_waits_for_takes_nothing(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         for request_id in ("r", None):
