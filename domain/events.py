@@ -484,9 +484,10 @@ class GrantsRevoked(_Event, frozen=True, gc=False, tag="grant.revoked.v1"):
 
 
 class LimitDefined(_Event, frozen=True, gc=False, tag="limit.defined.v1"):
-    """`definition` is the whole new one."""
+    """`definition` is the whole new one, `next_start` the state of a rate that is another now, else 0."""
 
     definition: LimitDefinition
+    next_start: int = 0
 
 
 class LimitDeleted(_Event, frozen=True, gc=False, tag="limit.deleted.v1"):

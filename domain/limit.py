@@ -85,6 +85,22 @@ def next_allowed(limit: Limit, rate: Rate) -> Instant:
     return -(-(limit.next_start - (rate.burst - 1) * rate.gap) // 1_000)
 
 
+def _next_start_at(limit: Limit, rate: Rate | None, now: Instant) -> int:
+    """The state of another rate from now on, under which as many may begin at once as did before, 0 for the same one.
+
+    What stood for the old rate is a time, and says nothing at another pace: an hour's wait of one that was slow would
+    hold up a fast one for an hour.
+    """
+    old = limit.rate
+    if rate is None or rate == old:
+        return 0
+    full = rate.burst * rate.gap
+    if old is None:
+        return now * 1_000
+    ahead = max(limit.next_start - now * 1_000, 0)
+    return now * 1_000 + full - min((old.burst * old.gap - ahead) * rate.gap // old.gap, full)
+
+
 def fate_of(task: Task, limit: str, grant: Granted) -> Literal["waiting", "active", "over"]:
     """What became of a grant of the limit of this name, by the state of the task.
 
@@ -124,6 +140,7 @@ def evolve(limit: Limit, event: ev.Event) -> Limit:
                 created_version=limit.created_version if limit.exists else limit.version + 1,
                 created_at=limit.created_at if limit.exists else event.at,
                 updated_at=event.at,
+                next_start=event.next_start or limit.next_start,
             )
         case ev.LimitDeleted():
             return replace(limit, definition=None, updated_at=event.at, next_start=0)
@@ -148,7 +165,8 @@ def decide(limit: Limit, command: msg.Command, context: msg.Context, policy: msg
         case msg.DefineLimit():
             check_version("limit", limit.defined, context)
             if command.definition != limit.definition:
-                events.append(ev.LimitDefined(context.now, command.definition))
+                next_start = _next_start_at(limit, command.definition.rate, context.now)
+                events.append(ev.LimitDefined(context.now, command.definition, next_start))
             verb = "replace" if limit.exists else "create"
         case msg.DeleteLimit():
             if not limit.exists:

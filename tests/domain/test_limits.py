@@ -11,14 +11,21 @@ from taskscheduler.domain import events as ev
 from taskscheduler.domain import messages as msg
 from taskscheduler.domain.decided import Decided
 from taskscheduler.domain.decision import apply
-from taskscheduler.domain.definition import Concurrency, Definition, DefinitionPatch, HttpTarget, QueueTarget
+from taskscheduler.domain.definition import (
+    Concurrency,
+    Definition,
+    DefinitionPatch,
+    ExecTarget,
+    HttpTarget,
+    QueueTarget,
+)
 from taskscheduler.domain.entities import empty, id_of, rules_of, stream_of
 from taskscheduler.domain.errors import KeyReused, LimitNotFound, NotClaimable, RevisionMismatch, WrongState
 from taskscheduler.domain.limit import Limit, decide, fate_of, next_allowed, starts_allowed
 from taskscheduler.domain.limit_definition import Granted, LimitDefinition, Rate, limit_id, limits_of, own_limit
 from taskscheduler.domain.schedule import OneTime
 from taskscheduler.domain.state import Task
-from taskscheduler.domain.values import MINUTE, SECOND
+from taskscheduler.domain.values import HOUR, MINUTE, SECOND
 from tests.support.accepted import START, Decider
 
 MAIL = QueueTarget("mail", "send")
@@ -96,6 +103,36 @@ def test_a_rate_lets_a_burst_begin_and_then_one_after_another() -> None:
     assert starts_allowed(limits.state.next_start, rate, limits.now) == 3
 
 
+@pytest.mark.parametrize(
+    ("old", "used", "new", "at_once", "then"),
+    [
+        (Rate(5, HOUR, 1), 1, Rate(100, SECOND, 100), 0, 10),
+        (Rate(5, HOUR, 5), 3, Rate(100, SECOND, 100), 2, 10),
+        (Rate(100, SECOND, 100), 100, Rate(1, HOUR, 1), 0, HOUR),
+        (Rate(100, SECOND, 100), 10, Rate(1, HOUR, 1), 1, HOUR),
+        (None, 3, Rate(1, HOUR, 2), 2, HOUR),
+    ],
+)
+def test_a_rate_that_is_changed_goes_on_from_as_many_as_might_begin_before(
+    old: Rate | None, used: int, new: Rate, at_once: int, then: int
+) -> None:
+    limits = Limits(rate=old, concurrency=1_000)
+    assert len(limits.grant(*(f"a{n}" for n in range(used)))) == used
+    limits.when(msg.DefineLimit(LimitDefinition(rate=new)))
+    assert len(limits.grant(*(f"b{n}" for n in range(used + 5)))) == at_once
+    assert next_allowed(limits.state, new) == limits.now + then
+
+
+def test_a_rate_that_was_taken_away_is_forgotten() -> None:
+    limits = Limits(rate=Rate(1, HOUR, 1))
+    assert limits.grant("a", "b") == ["a"]
+    limits.when(msg.DefineLimit(LimitDefinition(concurrency=9)))
+    limits.when(msg.DefineLimit(LimitDefinition(rate=Rate(1, HOUR, 1))))
+    assert limits.grant("b", "c") == ["b"]
+    limits.when(msg.DefineLimit(LimitDefinition(rate=Rate(1, HOUR, 1), note="the same rate")))
+    assert limits.grant("c") == []
+
+
 @given(
     st.integers(1, 50),
     st.integers(1, 5_000),
@@ -154,6 +191,13 @@ def test_the_limits_that_a_task_may_be_under() -> None:
     task = replace(task, target=HttpTarget("https://API.example.com:8443/x"), concurrency=Concurrency("c-42", 2))
     assert limits_of(task) == ("host:api.example.com", "key:c-42", "tag:env=a=b", "tag:team=red")
     assert own_limit(task) == ("key:c-42", 2)
+    task = replace(task, target=ExecTarget("mail", ("sendmail",)), tags={}, concurrency=None)
+    assert limits_of(task) == ("queue:mail",), "a queue is one, whatever its workers run"
+
+
+def test_a_host_is_the_same_with_a_final_dot() -> None:
+    task = Definition(name="t", schedule=OneTime(at=0), target=HttpTarget("http://api.example.com.:8080/x"))
+    assert limits_of(task) == ("host:api.example.com",)
 
 
 class Running:
