@@ -128,9 +128,9 @@ def lane_of(definition: Definition) -> Lane:
 
 @lru_cache(4_096)
 def host_of(url: str) -> str:
-    """The host that a URL names, in lower case and without its port; empty where none can be read."""
+    """The host that a URL names, in lower case, without its port or a final dot; empty where none can be read."""
     try:
-        return (urlsplit(url).hostname or "").replace("\0", "")
+        return (urlsplit(url).hostname or "").replace("\0", "").rstrip(".")
     except ValueError:
         return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from taskscheduler.domain.definition import Definition, QueueTarget, lane_of
+from taskscheduler.domain.definition import Definition, ExecTarget, QueueTarget, lane_of
 from taskscheduler.domain.values import Millis
 
 LIMIT_STREAM = "limit/"
@@ -61,6 +61,6 @@ def limits_of(definition: Definition) -> tuple[str, ...]:
     """The names of all limits that runs of the task are under where they are defined, in the order of names."""
     lane = lane_of(definition)
     names = [*lane.names, *(f"tag:{key}={value}" for key, value in definition.tags.items())]
-    if isinstance(definition.target, QueueTarget):
+    if isinstance(definition.target, QueueTarget | ExecTarget):
         names.append(lane.group)
     return tuple(sorted(names))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote, unquote
+
 from litestar import delete, get, put
 from litestar.handlers import HTTPRouteHandler
 
@@ -64,7 +66,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         if not limit.exists:  # it was deleted since the request was made that this one repeats
             raise LimitNotFound(f"there is no limit {name!r} any more")
         created = was_made(done, limit.created_version, LimitDefined)
-        headers = put_headers(f"/api/limits/{name}", done, limit.defined, created=created)
+        headers = put_headers(f"/api/limits/{quote(name, safe=':=')}", done, limit.defined, created=created)
         return json_reply(201 if created else 200, render.limit(view_of(limit)), headers=headers)
 
     @get(
@@ -136,5 +138,5 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
 
 
 def _name(request: Request) -> str:
-    value: str = request.path_params["name"]
-    return read_name(value.removeprefix("/"))
+    """What stands in the path as it was sent: the router makes one slash of several, and drops one at the end."""
+    return read_name(unquote(request.scope["raw_path"].decode()).partition("/limits/")[2])

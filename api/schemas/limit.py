@@ -19,7 +19,8 @@ from taskscheduler.api.schemas.shapes import (
     text,
     whole,
 )
-from taskscheduler.domain.definition import Concurrency
+from taskscheduler.domain.definition import Concurrency, host_of
+from taskscheduler.domain.ids import is_id
 from taskscheduler.domain.limit_definition import MOST_SLOTS, LimitDefinition, Rate
 from taskscheduler.domain.values import DAY, SECOND
 
@@ -32,12 +33,22 @@ _KINDS_HINT = "queue:<queue>, tag:<key>=<value>, key:<concurrency key> or host:<
 
 
 def read_name(value: str) -> str:
-    """The name of a limit in a path; hosts in lower case, as they are compared. Raises Problem 404."""
+    """The name of a limit in a path; hosts as they are compared. Raises Problem 404 for what could limit nothing."""
     kind, colon, rest = value.partition(":")
     fits = kind in KINDS and colon and rest and len(value) <= LONGEST_NAME and not CONTROL.search(value)
-    if not fits or (kind == "tag" and "=" not in rest):
+    if not fits or (kind == "tag" and "=" not in rest) or (kind == "queue" and not is_id(rest)):
         raise Problem("not-found", f"no limit has such a name: one is called {_KINDS_HINT}")
-    return value.lower() if kind == "host" else value
+    return f"host:{_host(rest)}" if kind == "host" else value
+
+
+def _host(text: str) -> str:
+    bare = text.removeprefix("[").removesuffix("]")
+    host = host_of(f"http://[{bare}]" if ":" in bare else f"http://{bare}")
+    if not host or host != bare.lower().rstrip("."):
+        raise Problem(
+            "not-found", f"no limit has such a name: a host stands without scheme, port and path, not as {text!r}"
+        )
+    return host
 
 
 def read_limit(fields: Fields) -> LimitDefinition:

@@ -99,10 +99,49 @@ async def test_what_is_no_limit_is_refused(api: httpx.AsyncClient, body: dict[st
     assert pointer in [error["pointer"] for error in reply.json()["errors"]]
 
 
-@pytest.mark.parametrize("name", ["mail", "queue:", "tag:team", "group:x", "key:a%0Ab", "key:" + "x" * 300])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("key:a%2F%2Fb", "key:a//b"),
+        ("key:a%2F", "key:a/"),
+        ("key:..%2F..%2Ftasks", "key:../../tasks"),
+        ("key:a%3Fb%23c%20d%25", "key:a?b#c d%"),
+        ("key:b%C3%BCro", "key:büro"),
+        ("host:%5B2001:DB8::1%5D", "host:2001:db8::1"),
+        ("host:2001:db8::1", "host:2001:db8::1"),
+        ("host:Example.COM.", "host:example.com"),
+    ],
+)
+async def test_a_name_is_taken_as_it_stands_in_the_path(api: httpx.AsyncClient, path: str, name: str) -> None:
+    made = await api.put(f"/api/limits/{path}", json={"concurrency": 1})
+    assert (made.status_code, made.json()["name"]) == (201, name)
+    found = await api.get(made.headers["location"])
+    assert (found.status_code, found.json()["name"]) == (200, name)
+    assert (await api.delete(made.headers["location"])).status_code == 204
+    assert (await api.get("/api/limits")).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mail",
+        "queue:",
+        "queue:a%20b",
+        "tag:team",
+        "group:x",
+        "key:a%0Ab",
+        "key:" + "x" * 300,
+    ],
+)
 async def test_what_nothing_is_called_is_not_found(api: httpx.AsyncClient, name: str) -> None:
     reply = await api.put(f"/api/limits/{name}", json={"concurrency": 1})
     assert (reply.status_code, "one is called queue:<queue>" in reply.json()["detail"]) == (404, True)
+
+
+@pytest.mark.parametrize("host", ["example.com:80", "[::1]:80", "http:%2F%2Fexample.com", "example.com%2Fjobs", "."])
+async def test_a_host_is_named_alone(api: httpx.AsyncClient, host: str) -> None:
+    reply = await api.put(f"/api/limits/host:{host}", json={"concurrency": 1})
+    assert (reply.status_code, "a host stands without scheme" in reply.json()["detail"]) == (404, True)
 
 
 @pytest.mark.parametrize(
