@@ -60,7 +60,7 @@ def stub_server(kind: type[StubServer] = StubServer) -> Iterator[StubServer]:
             status, reply = stub.answer(self.command, self.path, json.loads(sent) if sent else None, dict(self.headers))
             problem = status >= 400
             stream = isinstance(reply, bytes)
-            body = reply if stream else json.dumps(reply).encode()
+            body = reply if stream else b"" if status == 204 else json.dumps(reply).encode()
             self.send_response(status)
             kind = "application/problem+json" if problem else "text/event-stream" if stream else "application/json"
             self.send_header("Content-Type", kind)
