@@ -31,7 +31,13 @@ class Allowed(msgspec.Struct, frozen=True):
         if patterns and patterns[-1] == ANY_MORE:
             patterns = patterns[:-1]
             arguments = arguments[: len(patterns)]
-        return len(arguments) == len(patterns) and all(map(fnmatchcase, arguments, patterns))
+        return len(arguments) == len(patterns) and all(map(_fits, arguments, patterns))
+
+
+def _fits(argument: str, pattern: str) -> bool:
+    # A `*` stands for slashes too, but it must not lead out of the directory that its pattern names.
+    climbs = argument == ".." or "../" in argument or "/.." in argument
+    return fnmatchcase(argument, pattern) and (not climbs or ".." in pattern)
 
 
 def parse(rule: str) -> Allowed:

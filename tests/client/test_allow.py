@@ -21,6 +21,8 @@ SH = os.path.realpath("/bin/sh")
         ("job=/bin/sh -a ...", ["job", "-a"], "/bin/sh"),
         ("job=/bin/sh -a ...", ["job", "-a", "b", "c"], "/bin/sh"),
         ("job=/bin/sh 'two words'", ["job", "two words"], "/bin/sh"),
+        ("job=/bin/sh ../*", ["job", "../x"], "/bin/sh"),
+        ("job=/bin/sh *", ["job", "v1..v2"], "/bin/sh"),
     ],
 )
 def test_what_is_on_the_list_runs(rule: str, argv: list[str], program: str) -> None:
@@ -41,6 +43,10 @@ def test_what_is_on_the_list_runs(rule: str, argv: list[str], program: str) -> N
         ("job=/bin/sh -a /data/*", ["job", "-a", "/etc"], "ArgumentsNotAllowed"),
         ("job=/bin/sh -a /data/*", ["job", "-a", "/data/x", "y"], "ArgumentsNotAllowed"),
         ("job=/bin/sh -a ...", ["job", "-b"], "ArgumentsNotAllowed"),
+        ("job=/bin/sh /data/*", ["job", "/data/../etc"], "ArgumentsNotAllowed"),
+        ("job=/bin/sh /data/*", ["job", "/data/x/.."], "ArgumentsNotAllowed"),
+        ("job=/bin/sh --to=/data/*", ["job", "--to=/data/x/../../etc"], "ArgumentsNotAllowed"),
+        ("job=/bin/sh ??", ["job", ".."], "ArgumentsNotAllowed"),
     ],
 )
 def test_all_else_does_not(rule: str, argv: list[str], type: str) -> None:
