@@ -85,7 +85,14 @@ class BlockingTestScheduler:
         """Let everything happen that is due up to now; how many handlers have ended."""
         return self._do(self._scheduler.run_until_idle())
 
+    async def sleep(self, duration: Duration) -> None:
+        """For async handlers: take so long, by the time that the test moves."""
+        await self._scheduler.sleep(duration)
+
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self._thread.is_alive():
+            work.close()
+            raise RuntimeError("the scheduler is not running: use it in a `with`")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _run(self) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -15,7 +15,6 @@ from taskscheduler.api.bootstrap import EmbeddedNode
 from taskscheduler.client import Job, Worker
 from taskscheduler.client.handlers import Handler, refused
 from taskscheduler.client.job import Claim, Outcome, failure_of, success
-from taskscheduler.domain.definition import EXEC_KIND
 from taskscheduler.domain.errors import DomainError
 from taskscheduler.domain.events import Error
 from taskscheduler.domain.values import DAY, Instant, Json, Millis
@@ -118,6 +117,8 @@ class Crew:
     async def close(self) -> None:
         """Interrupt what still runs."""
         tasks = [one.task for one in self._running.values() if one.task is not None]
+        for one in self._running.values():
+            one.job.cancelled.set()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -156,13 +157,17 @@ class Crew:
             arguments = handler.arguments.of(job)
         except msgspec.ValidationError as error:
             return refused(error)
-        try:
-            if handler.pool == "loop":
-                return success(await handler.function(*arguments))
+        if handler.pool != "loop":
             # One after another, or the order would be another one in every run.
             async with self._one_thread:
-                return success(await asyncio.to_thread(handler.function, *arguments))
-        except Exception as error:
+                return await asyncio.to_thread(_called, handler, arguments)
+        try:
+            return success(await handler.function(*arguments))
+        except asyncio.CancelledError as error:
+            if job.cancelled:
+                raise
+            return failure_of(error)
+        except (Exception, SystemExit) as error:
             return failure_of(error)
 
     def _end_what_is_over(self) -> None:
@@ -180,19 +185,14 @@ class Crew:
 
 def claim_of(given: Given) -> Claim:
     """A claim as a worker would have read it."""
-    if given.kind == EXEC_KIND:
-        return msgspec.convert(render.claim(given), Claim)
-    when = datetime.fromtimestamp(given.scheduled_for / 1000, UTC)
-    return Claim(
-        token=given.token,
-        task_id=given.task_id,
-        run_id=given.run_id,
-        attempt=given.attempt,
-        kind=given.kind,
-        payload=None if given.payload is None else msgspec.json.decode(given.payload),
-        scheduled_for=when,
-        deadline=datetime.fromtimestamp(given.deadline / 1000, UTC),
-    )
+    return msgspec.json.decode(msgspec.json.encode(render.claim(given)), type=Claim)
+
+
+def _called(handler: Handler, arguments: Sequence[Any]) -> Outcome:
+    try:
+        return success(handler.function(*arguments))
+    except BaseException as error:  # as in a worker's thread
+        return failure_of(error)
 
 
 def _report(token: str, outcome: Outcome) -> Report:

@@ -30,6 +30,8 @@ from taskscheduler.domain.definition import HttpTarget, KafkaTarget
 from taskscheduler.domain.events import Error
 from taskscheduler.domain.values import Instant, Json
 from taskscheduler.streams.dispatch.dispatcher import Attempted, Dispatcher, Outcome
+from taskscheduler.streams.dispatch.kafka_events import value_of
+from taskscheduler.streams.dispatch.payload import payload_of
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.testing.crew import Crew
 
@@ -212,7 +214,10 @@ class TestScheduler:
 
     async def _answer(self, request: Request) -> int:
         self.requests.append(request)
-        return self._http(request)
+        status = self._http(request)
+        if type(status) is not int or not 100 <= status <= 599:
+            raise ValueError(f"{status!r} is no answer: a status is a number from 100 to 599")
+        return status
 
     def _seed(self) -> int:
         # Weyl's sequence: each seed is another one, in every run the same.
@@ -232,7 +237,8 @@ class _Http:
         """Ask the test for the status."""
         target = attempt.definition.target
         assert isinstance(target, HttpTarget)
-        body = attempt.definition.payload if target.body is None else target.body
+        sent = None if target.method in ("GET", "HEAD") else payload_of(attempt)
+        body = sent if target.body is None else target.body
         request = Request(
             task_id=attempt.task_id,
             run_id=attempt.run.id,
@@ -263,9 +269,9 @@ class _Kafka:
 
     async def call(self, attempt: Attempted) -> Outcome:
         """Keep the message."""
-        target, payload = attempt.definition.target, attempt.definition.payload
+        target = attempt.definition.target
         assert isinstance(target, KafkaTarget)
-        value = None if payload is None else msgspec.json.decode(payload)
+        value = msgspec.json.decode(value_of(attempt))
         place = {"topic": target.topic, "partition": 0, "offset": len(self._messages)}
         self._messages.append(Message(attempt.task_id, attempt.run.id, attempt.number, target.topic, target.key, value))
         return Outcome(msgspec.json.encode(place).decode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -217,3 +218,83 @@ async def test_what_a_rate_holds_up_goes_on_when_time_is_moved() -> None:
         assert len(scheduler.requests) == 2
         await scheduler.advance("1d")
         assert len(scheduler.requests) == 3
+
+
+async def test_whoever_follows_in_a_chain_is_given_what_came_before() -> None:
+    worker = Worker(queue="q")
+    seen: list[Any] = []
+
+    @worker.handler("k")
+    async def handle(job: Job) -> dict[str, int]:
+        seen.extend((name, run.status, run.result) for name, run in job.upstream.items())
+        return {"rows": 3}
+
+    async with TestScheduler() as scheduler:
+        scheduler.add(worker)
+        client = scheduler.client
+        http = {"type": "http", "url": "https://example.com/a"}
+        await client.create_task(id="a", name="a", schedule={"delay": "1h"}, target=QUEUE)
+        await client.create_task(id="b", name="b", after=["a"], target=QUEUE)
+        await client.create_task(id="c", name="c", after=["a"], target=http)
+        await client.create_task(id="d", name="d", after=["a"], target={"type": "kafka", "topic": "t"})
+        await scheduler.advance("1h")
+        assert seen == [("a", "succeeded", {"rows": 3})]
+        for given in (scheduler.requests[0].body, scheduler.messages[0].value):
+            assert given["upstream"]["a"]["result"] == {"rows": 3}
+
+
+@pytest.mark.parametrize("status", [None, "200", True, 99])
+async def test_an_answer_that_is_no_status_fails_the_attempt_and_says_so(status: Any) -> None:
+    async with TestScheduler(http=lambda request: status) as scheduler:
+        target = {"type": "http", "url": "https://example.com/a"}
+        task = await scheduler.client.create_task(name="t", target=target, retry={"max_attempts": 1})
+        await scheduler.run_until_idle()
+        run = (await scheduler.client.runs(task.id)).items[0]
+        assert run.error is not None
+        assert "a status is a number" in run.error.message
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()])
+@pytest.mark.parametrize("pool", ["loop", "thread"])
+async def test_a_handler_that_ends_itself_fails_its_attempt(error: BaseException, pool: str) -> None:
+    worker = Worker(queue="q")
+
+    def handle(job: Job) -> None:
+        raise error
+
+    async def handle_async(job: Job) -> None:
+        raise error
+
+    worker.handler("k")(handle if pool == "thread" else handle_async)
+    async with TestScheduler() as scheduler:
+        scheduler.add(worker)
+        task = await scheduler.client.create_task(name="t", target=QUEUE, retry={"max_attempts": 1})
+        await scheduler.run_until_idle()
+        run = (await scheduler.client.runs(task.id)).items[0]
+        assert run.error is not None
+        assert run.error.type == type(error).__name__
+
+
+def test_async_handlers_sleep_there_too(taskscheduler: BlockingTestScheduler) -> None:
+    worker = Worker(queue="q")
+
+    @worker.handler("k")
+    async def handle(job: Job) -> None:
+        await taskscheduler.sleep("10m")
+
+    taskscheduler.add(worker)
+    task = taskscheduler.client.create_task(name="t", target=QUEUE, timeout="1h")
+    taskscheduler.advance("9m")
+    assert taskscheduler.client.get_task(task.id).status == "running"
+    taskscheduler.advance("1m")
+    assert taskscheduler.client.get_task(task.id).status == "completed"
+
+
+def test_it_has_to_be_started() -> None:
+    scheduler = BlockingTestScheduler()
+    with pytest.raises(RuntimeError, match="with"):
+        scheduler.advance("1h")
+    with scheduler:
+        pass
+    with pytest.raises(RuntimeError, match="with"):
+        scheduler.run_until_idle()
