@@ -20,6 +20,7 @@ from taskscheduler.streams.dispatch.capture import Captured, capture, hidden
 from taskscheduler.streams.dispatch.credentials import Contexts, Credentials, basic_auth, credentials
 from taskscheduler.streams.dispatch.dispatcher import Attempted, Outcome
 from taskscheduler.streams.dispatch.egress import Egress, Forbidden, Place, refused
+from taskscheduler.streams.dispatch.interim import Response
 from taskscheduler.streams.dispatch.payload import cause_of, payload_of
 from taskscheduler.streams.dispatch.resolving import (
     PinnedResolver,
@@ -107,6 +108,7 @@ class HttpCaller:
             max_field_size=LONGEST_HEADER,
             max_line_size=LONGEST_HEADER,
             max_headers=MOST_HEADERS,
+            response_class=Response,
         )
 
     async def close(self) -> None:

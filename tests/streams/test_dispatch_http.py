@@ -190,6 +190,7 @@ async def test_a_coding_that_it_is_not(server: Server, coding: str) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n",
         b"HTTP/1.1 200 OK\r\nbroken\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1_000 + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n",
     ],
 )
 async def test_heads_that_no_honest_server_sends(head: bytes) -> None:
@@ -205,6 +206,23 @@ async def test_heads_that_no_honest_server_sends(head: bytes) -> None:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     assert kind(await call(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")) == "connection_failed"
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_response_may_be_announced() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 16 + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with caller() as made:
+        for _ in range(2):
+            assert (await made.call(attempt(url, method="GET"))).error is None
     server.close()
     await server.wait_closed()
 
