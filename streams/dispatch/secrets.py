@@ -8,6 +8,7 @@ A secret named `crm-token` is the file `crm-token` in a directory, else the envi
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -76,8 +77,11 @@ class Secrets:
     def _read(self, name: str) -> str | None:
         if self._directory is None:
             return None
+        path = self._directory / name
         try:
-            with (self._directory / name).open("rb") as file:
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise SecretUnusable(f"the secret {name!r} is not a file")  # a pipe would hold up everything
+            with path.open("rb") as file:
                 data = file.read(LARGEST + 1)
         except FileNotFoundError:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -72,10 +73,11 @@ def test_what_cannot_be_used_is_never_shown(tmp_path: Path) -> None:
     (tmp_path / "large").write_text("x" * (LARGEST + 1))
     (tmp_path / "binary").write_bytes(b"\xff\xfe" + VALUE.encode())
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "lines").write_text(f"{VALUE}\r\nX-Injected: 1")
     secrets = Secrets(tmp_path, {})
     said = {}
-    for name in ("empty", "large", "binary", "folder"):
+    for name in ("empty", "large", "binary", "folder", "pipe"):
         with pytest.raises(SecretUnusable) as raised:
             secrets.text(name, "a.example")
         said[name] = str(raised.value)
@@ -86,6 +88,7 @@ def test_what_cannot_be_used_is_never_shown(tmp_path: Path) -> None:
         "empty": "the secret 'empty' is empty",
         "large": "the secret 'large' is larger than 65536 bytes",
         "binary": "the secret 'binary' is not UTF-8 text",
-        "folder": "the secret 'folder' cannot be read: Is a directory",
+        "folder": "the secret 'folder' is not a file",
+        "pipe": "the secret 'pipe' is not a file",
         "lines": "the secret 'lines' must be one line of printable ASCII characters to be sent",
     }
