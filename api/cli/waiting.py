@@ -20,7 +20,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 def wait_for_first_run(client: Client, task_id: str, common: Common) -> None:
     """Show the first run of a task once it has ended. Raises Failed when it did not succeed, or there will be none."""
     pause = _FIRST_PAUSE
-    say(f"task {task_id} is created; waiting for its first run")
+    say(f"waiting for the first run of task {task_id}")
     while True:
         oldest = client.runs(task_id, limit=200).items[-1:]
         if oldest:

@@ -164,7 +164,7 @@ def test_wait_ends_with_the_run(stub: StubServer, cli: Run, status: str, code: i
     found, out, err = cli("task", "create", "x", "--noop", "--wait")
     assert found == code
     assert json.loads(out)["status"] == status
-    assert "waiting" in err
+    assert "waiting for the first run of task t1" in err
 
 
 def test_trigger_waits_for_the_run_it_made(stub: StubServer, cli: Run) -> None:
