@@ -9,10 +9,12 @@ from taskscheduler.api.values import format_instant
 from taskscheduler.domain import events as ev
 from taskscheduler.domain.definition import ExecTarget, QueueTarget
 from taskscheduler.domain.excluded import ExceptCalendar, ExceptCron, ExceptDays, ExceptTime, Exclusion
+from taskscheduler.domain.limit import next_allowed
 from taskscheduler.domain.plan import BUFFERS
 from taskscheduler.domain.state import MAX_ACTIVE_RUNS
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.ledger_rows import ENDED, ScheduleChange
+from taskscheduler.projections.limits import LimitView
 from taskscheduler.projections.runs import RunView
 from taskscheduler.projections.task_view import TaskView
 from taskscheduler.projections.whys import Why
@@ -171,7 +173,15 @@ def _ran(why: Why, run: RunView, view: TaskView) -> Iterator[str]:
         case _:
             yield f"It is {_waiting(view)} since {format_instant(_available(why, run))}."
             if why.held_by is not None:
-                yield f"The limit {why.held_by.name} leaves no room for it now ({why.held_by.in_use} in use)."
+                yield f"The limit {why.held_by.name} leaves no room for it now ({_room(why.held_by, why.now)})."
+
+
+def _room(limit: LimitView, now: Instant) -> str:
+    rate = None if limit.definition is None else limit.definition.rate
+    if rate is None or (begins := next_allowed(limit.next_start, rate)) <= now:
+        return f"{limit.in_use} in use"
+    said = f"by its rate the next may begin at {format_instant(begins)}"
+    return f"{limit.in_use} in use, and {said}" if limit.in_use else said
 
 
 def _ignored(run: RunView) -> str:

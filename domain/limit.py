@@ -80,9 +80,9 @@ def starts_allowed(next_start: int, rate: Rate, now: Instant) -> int:
     return max(0, rate.burst - -(-ahead // rate.gap))
 
 
-def next_allowed(limit: Limit, rate: Rate) -> Instant:
+def next_allowed(next_start: int, rate: Rate) -> Instant:
     """From when on one attempt may begin."""
-    return -(-(limit.next_start - (rate.burst - 1) * rate.gap) // 1_000)
+    return -(-(next_start - (rate.burst - 1) * rate.gap) // 1_000)
 
 
 def _next_start_at(limit: Limit, rate: Rate | None, now: Instant) -> int:

@@ -118,7 +118,7 @@ class Limiter:
         if (rate := limit.rate) is not None:
             left = starts_allowed(limit.next_start, rate, now) - asked
             if room is None or left < room.left:
-                until = next_allowed(limit, rate) if left + asked <= 0 else None
+                until = next_allowed(limit.next_start, rate) if left + asked <= 0 else None
                 room = Room(left, until, f"{rate.count} attempts may begin in {rate.per} ms")
         return room
 

@@ -216,6 +216,16 @@ async def test_why_says_which_limit_leaves_no_room(api: httpx.AsyncClient) -> No
     assert "The limit queue:mail leaves no room for it now (1 in use)." in why.json()["answer"]
 
 
+async def test_why_says_when_a_rate_lets_the_next_begin(api: httpx.AsyncClient) -> None:
+    await api.put(PATH, json={"rate": {"count": 1, "per": "1h"}})
+    await tasks(api, 2)
+    [claim] = await claims(api, 1)
+    [waits] = [task for task in (await api.get("/api/tasks")).json()["items"] if task["id"] != claim["task_id"]]
+    why = await api.get(f"/api/tasks/{waits['id']}/why", params={"at": "2030-01-01T00:00:00Z"})
+    said = "leaves no room for it now (by its rate the next may begin at 2030-01-01T01:00:00.000Z)."
+    assert said in why.json()["answer"]
+
+
 async def test_a_rate_holds_runs_up_until_it_is_time(api: httpx.AsyncClient) -> None:
     await api.put(PATH, json={"rate": {"count": 1, "per": "1h", "burst": 2}})
     await tasks(api, 3)

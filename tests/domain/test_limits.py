@@ -94,7 +94,7 @@ def test_a_rate_lets_a_burst_begin_and_then_one_after_another() -> None:
     assert not limits.state.slots, "who only has to keep to a rate holds nothing"
     rate = limits.state.rate
     assert rate is not None
-    assert next_allowed(limits.state, rate) == START + 500
+    assert next_allowed(limits.state.next_start, rate) == START + 500
     limits.now = START + 499
     assert limits.grant("d") == []
     limits.now += 1
@@ -120,7 +120,7 @@ def test_a_rate_that_is_changed_goes_on_from_as_many_as_might_begin_before(
     assert len(limits.grant(*(f"a{n}" for n in range(used)))) == used
     limits.when(msg.DefineLimit(LimitDefinition(rate=new)))
     assert len(limits.grant(*(f"b{n}" for n in range(used + 5)))) == at_once
-    assert next_allowed(limits.state, new) == limits.now + then
+    assert next_allowed(limits.state.next_start, new) == limits.now + then
 
 
 def test_a_rate_that_was_taken_away_is_forgotten() -> None:
@@ -152,7 +152,7 @@ def test_no_stretch_of_time_sees_more_starts_than_the_rate_allows(
         granted = limits.grant(*(f"{number}-{n}" for n in range(many)))
         assert len(granted) == min(allowed, many)
         if not allowed:
-            assert next_allowed(limits.state, rate) > limits.now
+            assert next_allowed(limits.state.next_start, rate) > limits.now
         starts += [limits.now] * len(granted)
     for first in range(len(starts)):
         for last in range(first, len(starts)):
