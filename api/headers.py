@@ -23,8 +23,8 @@ _REVISION = re.compile(r'(?<!W/)"r([1-9][0-9]{0,17})"')
 
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
-NO_REVISION = 0
-"""What no task is ever at: for an `If-Match` that matches nothing."""
+NO_REVISION = -1
+"""What nothing is ever at, not even what is not there: for an `If-Match` that matches nothing."""
 
 
 def idempotency_key(request: Request[Any, Any, Any], errors: Errors) -> str | None:

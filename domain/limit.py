@@ -64,6 +64,11 @@ class Limit(msgspec.Struct, frozen=True, gc=False, tag="limit", omit_defaults=Tr
         return self.definition is not None
 
     @property
+    def in_force(self) -> int:
+        """The version of the definition that holds, 0 without one."""
+        return self.defined if self.exists else 0
+
+    @property
     def rate(self) -> Rate | None:
         """How fast attempts may begin."""
         return None if self.definition is None else self.definition.rate
@@ -163,7 +168,7 @@ def decide(limit: Limit, command: msg.Command, context: msg.Context, policy: msg
     events: list[ev.Event] = []
     match command:
         case msg.DefineLimit():
-            check_version("limit", limit.defined, context)
+            check_version("limit", limit.in_force, context)
             if command.definition != limit.definition:
                 next_start = _next_start_at(limit, command.definition.rate, context.now)
                 events.append(ev.LimitDefined(context.now, command.definition, next_start))
@@ -171,7 +176,7 @@ def decide(limit: Limit, command: msg.Command, context: msg.Context, policy: msg
         case msg.DeleteLimit():
             if not limit.exists:
                 raise errors.LimitNotFound(f"there is no limit {limit.name!r}")
-            check_version("limit", limit.defined, context)
+            check_version("limit", limit.in_force, context)
             events.append(ev.LimitDeleted(context.now, by=context.actor))
             verb = "delete"
         case _:

@@ -52,7 +52,7 @@ def view_of(limit: Limit) -> LimitView:
         len(limit.slots),
         limit.own,
         limit.next_start,
-        limit.defined if defined else 0,
+        limit.in_force,
         limit.created_at if defined else 0,
         limit.updated_at if defined else 0,
     )

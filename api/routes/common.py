@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from litestar import Request as LitestarRequest
 
-from taskscheduler.api.headers import if_match
+from taskscheduler.api.headers import NO_REVISION, if_match
 from taskscheduler.api.node import Node
 from taskscheduler.api.problems import Problem
 from taskscheduler.api.reply import Headers
@@ -52,8 +52,13 @@ def consistency(token: str) -> Headers:
 
 
 def version_asked(request: Request, defined: int) -> int | None:
-    """The version to insist on: of several that If-Match allows the one that the definition is at."""
+    """The version to insist on: of several that If-Match allows the one that the definition is at, 0 without one.
+
+    `*` allows any, but there has to be one (RFC 9110 section 13.1.1).
+    """
     asked = if_match(request)
+    if not defined and "if-match" in request.headers:
+        return NO_REVISION
     if asked is None:
         return None
     return defined if defined in asked else asked[0]

@@ -59,7 +59,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         definition = read_limit(Fields(body, "", errors))
         key = key_of(idempotency_key(request, errors), "PUT", f"/api/limits/{name}", body)
         errors.check()
-        match = version_asked(request, node.handler.limit(name).defined)
+        match = version_asked(request, node.handler.limit(name).in_force)
         command = DefineLimit(definition)
         done = await node.handler.handle(limit_id(name), command, key=key, if_match=match, trace=trace_parent.get())
         limit = done.decided.limit
@@ -130,7 +130,7 @@ def handlers(node: Node) -> list[HTTPRouteHandler]:
         errors = Errors()
         key = key_of(idempotency_key(request, errors), "DELETE", f"/api/limits/{name}", None)
         errors.check()
-        match, command = version_asked(request, node.handler.limit(name).defined), DeleteLimit()
+        match, command = version_asked(request, node.handler.limit(name).in_force), DeleteLimit()
         done = await node.handler.handle(limit_id(name), command, key=key, if_match=match, trace=trace_parent.get())
         return Reply(204, headers=written(done))
 

@@ -85,6 +85,7 @@ async def test_a_file_gives_days_by_the_clock_of_the_zone(api: httpx.AsyncClient
 
 
 async def test_what_is_put_again_is_replaced_and_only_a_change_raises_the_version(api: httpx.AsyncClient) -> None:
+    assert (await api.put(PATH, json=DAYS, headers={"If-Match": "*"})).status_code == 412
     assert (await put(api, status=201, **DAYS))["version"] == 1
     assert (await put(api, **DAYS))["version"] == 1
     changed = await put(api, dates=["2030-12-24"])

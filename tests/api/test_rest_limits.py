@@ -99,6 +99,17 @@ async def test_what_is_no_limit_is_refused(api: httpx.AsyncClient, body: dict[st
     assert pointer in [error["pointer"] for error in reply.json()["errors"]]
 
 
+@pytest.mark.parametrize("asked", ["*", '"r1"', '"r0"', 'W/"r1"'])
+async def test_who_wants_a_version_makes_no_limit_that_is_not_there(api: httpx.AsyncClient, asked: str) -> None:
+    for _ in range(2):
+        refused = await api.put(PATH, json={"concurrency": 1}, headers={"If-Match": asked})
+        assert refused.status_code == 412, refused.text
+        made = await api.put(PATH, json={"concurrency": 1})
+        assert (await api.put(PATH, json={"concurrency": 1}, headers={"If-Match": "*"})).status_code == 200
+        assert (await api.delete(PATH, headers={"If-Match": made.headers["etag"]})).status_code == 204
+        assert (await api.delete(PATH, headers={"If-Match": asked})).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [
