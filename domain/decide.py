@@ -203,6 +203,10 @@ def _changeable(task: Task) -> Definition:
 
 
 def _create(draft: Draft, command: msg.Create) -> None:
+    if draft.task.deleted_at is not None:
+        raise errors.TaskExists(
+            f"the id {draft.task.id!r} is that of a deleted task, and is kept while that can be read; choose another id"
+        )
     if draft.task.definition is not None:
         raise errors.TaskExists(f"there is a task {draft.task.id!r} already; choose another id or PATCH that one")
     schedule = resolved(draft, command.definition.schedule, draft.now, draft.now)

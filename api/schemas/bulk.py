@@ -83,10 +83,8 @@ def _selection(fields: Fields | None) -> Selection:
 
 def _tags(fields: Fields, action: Action) -> dict[str, str]:
     if action == "untag":
-        keys = fields.each("tags", MOST_TAGS, _tag)
-        if not keys:
-            fields.error("tags", "names the tags to take off: an array of their keys")
-        return dict.fromkeys(keys, "")
+        fields.required("tags")
+        return dict.fromkeys(fields.each("tags", MOST_TAGS, _tag, low=1), "")
     given = fields.object("tags", required=True)
     if given is None:
         return {}

@@ -17,9 +17,9 @@ WHENS = ("all", "any")
 ONS: tuple[On, ...] = get_args(On)
 
 
-def read_names(fields: Fields, name: str) -> tuple[str, ...]:
+def read_names(fields: Fields, name: str, *, low: int = 0) -> tuple[str, ...]:
     """The ids of other tasks, each once; errors are collected."""
-    found = fields.each(name, MOST_EDGES, _id)
+    found = fields.each(name, MOST_EDGES, _id, low=low)
     if len(set(found)) < len(found):
         fields.error(name, "names a task twice")
     return found
@@ -27,18 +27,13 @@ def read_names(fields: Fields, name: str) -> tuple[str, ...]:
 
 def read_after(fields: Fields) -> After | None:
     """Which tasks it runs after: an array is short for all of them, each with a run that succeeded."""
-    if isinstance(fields.raw("after"), list):
-        tasks = read_names(fields, "after")
-        if not tasks:
-            fields.error("after", "names no task; leave it out, or give null")
-        return After(tasks)
+    if not isinstance(fields.raw("after"), dict | None):
+        return After(read_names(fields, "after", low=1))
     given = fields.object("after")
     if given is None:
         return None
     given.required("tasks")
-    tasks = read_names(given, "tasks")
-    if not tasks and not given.errors.found:
-        given.error("tasks", "names no task")
+    tasks = read_names(given, "tasks", low=1)
     after = After(tasks, given.choice("when", WHENS, "all"), given.choice("on", ONS, "success"))  # type: ignore[arg-type]
     given.end()
     return after

@@ -217,10 +217,10 @@ class Fields:
         self.error(name, f"must be an array of {low} to {high} items")
         return []
 
-    def each(self, name: str, high: int, read: Callable[[Any], T]) -> tuple[T, ...]:
+    def each(self, name: str, high: int, read: Callable[[Any], T], *, low: int = 0) -> tuple[T, ...]:
         """An array whose items `read` takes, or raises ValueError for."""
         items: list[T] = []
-        for index, value in enumerate(self.list(name, 0, high)):
+        for index, value in enumerate(self.list(name, low, high)):
             try:
                 items.append(read(value))
             except ValueError as error:

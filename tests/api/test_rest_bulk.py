@@ -225,6 +225,8 @@ async def test_it_is_forgotten(api: httpx.AsyncClient, clock: Clock, node: Embed
         ({"action": "tag", "all": True}, "/arguments/tags"),
         ({"action": "tag", "all": True, "arguments": {"tags": {"a:b": "c"}}}, "/arguments/tags/a:b"),
         ({"action": "untag", "all": True, "arguments": {"tags": []}}, "/arguments/tags"),
+        ({"action": "untag", "all": True, "arguments": {"tags": {"a": "b"}}}, "/arguments/tags"),
+        ({"action": "untag", "all": True}, "/arguments/tags"),
     ],
 )
 async def test_what_cannot_be_meant_is_refused(api: httpx.AsyncClient, body: dict[str, Any], pointer: str) -> None:

@@ -140,6 +140,11 @@ async def test_circles_and_tasks_that_are_not_there_are_refused(api: httpx.Async
     assert (await api.patch("/api/tasks/a", json={"after": ["c"]})).status_code == 422
 
 
+async def test_after_is_an_array_or_an_object(api: httpx.AsyncClient) -> None:
+    response = await api.post("/api/tasks", json={"name": "b", "target": NOOP, "after": "a"})
+    assert response.json()["errors"] == [{"pointer": "/after", "detail": "must be an array of 1 to 100 items"}]
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
@@ -147,6 +152,10 @@ async def test_circles_and_tasks_that_are_not_there_are_refused(api: httpx.Async
         ({"then": "a"}, "/then"),
         ({"then": ["no id"]}, "/then/0"),
         ({"after": []}, "/after"),
+        ({"after": ["a"] * 101}, "/after"),
+        ({"after": {"tasks": "a"}}, "/after/tasks"),
+        ({"after": {"tasks": ["no id"]}}, "/after/tasks/0"),
+        ({"after": {"on": "end"}}, "/after/tasks"),
         ({"after": {"tasks": []}}, "/after/tasks"),
         ({"after": {"tasks": ["a"], "when": "some"}}, "/after/when"),
         ({"after": {"tasks": ["a"], "on": "ever"}}, "/after/on"),

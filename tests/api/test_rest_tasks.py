@@ -360,6 +360,8 @@ async def test_delete_is_soft_and_can_be_repeated_with_its_key(api: httpx.AsyncC
     assert (gone.status_code, gone.content) == (204, b"")
     assert (await api.delete(path, headers=key)).status_code == 204
     assert (await api.delete(path)).status_code == 410
+    taken = await api.post("/api/tasks", json={"id": path.rsplit("/", 1)[1], "name": "t", "target": {"type": "noop"}})
+    assert (taken.status_code, "deleted task" in taken.json()["detail"]) == (409, True)
     assert (await api.get(path)).status_code == 410
     assert (await api.post(path + "/pause")).status_code == 410
     kept = (await api.get(path + "/events")).json()["items"]
