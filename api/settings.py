@@ -37,6 +37,8 @@ Consistency: TypeAlias = Literal["LOCAL_QUORUM", "LOCAL_ONE", "ONE", "QUORUM", "
 _TopicPrefix: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
 _Datacenter: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]+$")]
 _ClaimSecret: TypeAlias = Annotated[str, Meta(min_length=32)]
+_ProxyUrl: TypeAlias = Annotated[str, Meta(pattern=r"^https?://[^/@\s]+/?$")]
+_Text: TypeAlias = Annotated[str, Meta(min_length=1)]
 _Keyspace: TypeAlias = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,47}$")]
 
 
@@ -95,9 +97,8 @@ class Http(_Group, frozen=True, kw_only=True):
         Millis, _POSITIVE_DURATION, Meta(description="What such a pause, or one that a 429 asks for, grows to at most.")
     ] = 5 * MINUTE
     proxy: Annotated[
-        str | None,
+        _ProxyUrl | None,
         Meta(
-            pattern=r"^https?://[^/@\s]+/?$",
             description="Call http targets through this proxy, `http://host:port`. It resolves the names, and has to "
             "judge what they resolve to.",
         ),
@@ -401,16 +402,15 @@ class Flink(_Group, frozen=True, kw_only=True):
         ),
     ] = None
     python: Annotated[
-        str | None,
-        Meta(min_length=1, description="Python on the TaskManagers; without it the path of the one that submits."),
+        _Text | None,
+        Meta(description="Python on the TaskManagers; without it the path of the one that submits."),
     ] = None
     parallelism: Annotated[
         int, Meta(ge=1, le=128, description="Slots that the job takes. Threads of one TaskManager share one Python.")
     ] = 1
     checkpoints: Annotated[
-        str | None,
+        _Text | None,
         Meta(
-            min_length=1,
             description="Where checkpoints are kept, a URI that every machine of the Flink cluster reaches; without it "
             "what Flink's own configuration says.",
         ),

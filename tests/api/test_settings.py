@@ -1,3 +1,4 @@
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,19 @@ CLUSTER = {
 
 def without(name: str) -> dict[str, str]:
     return {key: value for key, value in CLUSTER.items() if not key.endswith(name)}
+
+
+@pytest.mark.parametrize("path", FIELDS)
+def test_every_setting_can_be_set(path: str) -> None:
+    """To something that is meant to be wrong for most: it is taken, or refused with a reason."""
+    with contextlib.suppress(SettingsError):
+        loaded(flags={path: "http://proxy.example:3128"})
+
+
+def test_a_proxy_has_a_scheme_and_no_password() -> None:
+    assert loaded({"TASKSCHEDULER_HTTP__PROXY": "http://proxy:3128"}).settings.http.proxy == "http://proxy:3128"
+    for url in ("proxy:3128", "http://ada:pw@proxy:3128", "socks5://proxy"):
+        assert "http.proxy" in refusal({"TASKSCHEDULER_HTTP__PROXY": url})
 
 
 def test_a_process_of_a_cluster_takes_some_roles_and_what_they_need() -> None:
