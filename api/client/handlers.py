@@ -49,7 +49,9 @@ def handler_of(function: Function, pool: str | None) -> Handler:
         raise ValueError(f'pool is {pool!r}, and must be "thread" or "process"')
     elif asynchronous:
         raise ValueError("an async function runs in the worker's event loop and takes no pool")
-    return Handler(function, cast(Pool, pool), arguments_of(function))
+    arguments = arguments_of(function)
+    _called_with(function, arguments.job + (arguments.payload is not None))
+    return Handler(function, cast(Pool, pool), arguments)
 
 
 def pickled(kind: str, function: Function) -> bytes:
@@ -84,6 +86,15 @@ def arguments_of(function: Function) -> Arguments:
     if is_job:
         return Arguments(typed_job=None if inner is None else _checked(inner))
     return Arguments(job=False, payload=_checked(annotation))
+
+
+def _called_with(function: Function, count: int) -> None:
+    try:
+        inspect.signature(function).bind(*range(count))
+    except ValueError:
+        return  # some that are written in C do not say what they take
+    except TypeError as error:
+        raise ValueError(f"a handler is called with the job, its payload or both: {error}") from error
 
 
 def _parameters(function: Function) -> list[inspect.Parameter]:

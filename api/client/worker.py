@@ -108,7 +108,7 @@ class Worker:
 
     def run_forever(self) -> None:
         """Run until SIGTERM or SIGINT: the first lets running handlers finish, a second one ends at once."""
-        _until_it_ends(self._run_with_signals(self.run()))
+        self._until_it_ends(self.run)
 
     def run_until_idle(self) -> int:
         """Run what waits in the queue now, and what that leads to at once; how many attempts it was.
@@ -116,7 +116,7 @@ class Worker:
         Ends when there is nothing to claim and nothing runs: a retry that waits for its time is not waited for. Raises
         as `run` does. In an event loop, await `until_idle` instead.
         """
-        return _until_it_ends(self._run_with_signals(self.until_idle()))
+        return self._until_it_ends(self.until_idle)
 
     async def run(self) -> None:
         """Run until `stop`; raises ApiError when the server refuses the worker, ValueError without any handler."""
@@ -150,27 +150,32 @@ class Worker:
         if shift is not None:
             shift.loop.call_soon_threadsafe(shift.stopped, self._stops)
 
-    async def _run_with_signals(self, running: Coroutine[Any, Any, Result]) -> Result:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        return await running
+    def _until_it_ends(self, run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Do as `asyncio.run` does, but wait no longer for handlers that go on although they were cancelled."""
+        if _in_a_loop():
+            raise RuntimeError("an event loop is running already: await run() or until_idle() in it")
+        loop = asyncio.new_event_loop()
+        try:
+            asyncio.set_event_loop(loop)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop)
+            return loop.run_until_complete(run())
+        finally:
+            if left := asyncio.all_tasks(loop):
+                for task in left:
+                    task.cancel()
+                loop.run_until_complete(asyncio.wait(left, timeout=INTERRUPT_SECONDS))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            asyncio.set_event_loop(None)
+            loop.close()
 
 
-def _until_it_ends(running: Coroutine[Any, Any, Result]) -> Result:
-    """Do as `asyncio.run` does, which however waits for ever for a handler that goes on although it was cancelled."""
-    loop = asyncio.new_event_loop()
+def _in_a_loop() -> bool:
     try:
-        asyncio.set_event_loop(loop)
-        return loop.run_until_complete(running)
-    finally:
-        if left := asyncio.all_tasks(loop):
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.wait(left, timeout=INTERRUPT_SECONDS))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        asyncio.set_event_loop(None)
-        loop.close()
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def default_name() -> str:

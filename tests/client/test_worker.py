@@ -1,6 +1,7 @@
 """What a worker does when replies are lost, leases run out, runs are cancelled and servers fail."""
 
 import asyncio
+import gc
 import threading
 from typing import Any
 
@@ -334,6 +335,22 @@ async def test_a_server_that_does_not_hold_polls_is_not_asked_in_a_loop(
     await clock.pass_wait(0.2)
     await clock.pass_wait(0.4)
     assert len(stub.asked("q/claims")) == 3
+
+
+@pytest.mark.parametrize("handler", [5, lambda: 1, lambda job, payload, more: 1, lambda *, job: 1])
+def test_what_cannot_be_called_with_a_job_is_refused(handler: Any) -> None:
+    with pytest.raises(ValueError, match="a handler is called with the job, its payload or both"):
+        Worker().handler("k")(handler)
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_running_loop_takes_the_async_methods() -> None:
+    worker = Worker()
+    worker.handler("k")(lambda job: 1)
+    for method in (worker.run_forever, worker.run_until_idle):
+        with pytest.raises(RuntimeError, match="await"):
+            method()
+    gc.collect()
 
 
 def test_what_a_worker_cannot_be_is_refused() -> None:
