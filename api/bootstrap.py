@@ -42,6 +42,7 @@ from taskscheduler.streams.dispatch.queue import QueueService
 from taskscheduler.streams.dispatch.secrets import Secrets
 from taskscheduler.streams.dispatch.tokens import Tokens
 from taskscheduler.streams.following import Following
+from taskscheduler.streams.handing import Handing
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.hub import Hub
 from taskscheduler.streams.limiter import Limiter
@@ -179,12 +180,14 @@ class EmbeddedNode:
         self.circuits = Circuits(settings.http, clock, self.metrics.observe_circuit)
         self.claimables.guard(self.circuits)
         self._http = Guarded(http_caller(settings, clock), self.circuits)
-        self.triggers = TriggerLoop(self.timers, self.handler, clock)
+        self.handing = Handing(self.handler, self.claimables, self.limiter, seed=seed)
+        self.triggers = TriggerLoop(self.timers, self.handler, self.handing, clock)
         self.following = Following({0: self.calendar_uses}, self.handler, lambda: (0,))
         self.stepping = Stepping({0: self.outbox}, self.handler, lambda sender: 0, lambda: (0,))
         self.noop = NoopDispatcher(self.claimables, self.handler, self.limiter, seed=seed)
         self.dispatcher = Dispatcher(self._http, self.claimables, self.handler, self.limiter, clock=clock, seed=seed)
         self.producing = Dispatcher(self._kafka, self.claimables, self.handler, self.limiter, clock=clock, seed=seed)
+        self.handing.takers = [self.noop, self.dispatcher, self.producing, self.queue]
         self.operations = Operations(
             Tasks(self.queries),
             self.handler,

@@ -26,7 +26,8 @@ class Unavailable(Exception):
 class Ask(msgspec.Struct, frozen=True, gc=False):
     """One command for one task, or for what else has this id.
 
-    `due_at` keeps a trigger's decision from being made on an earlier clock.
+    `due_at` keeps a trigger's decision from being made on an earlier clock. `seed` is what chance in the decision
+    follows from, where whoever asks has to know it before.
     """
 
     task_id: str
@@ -37,6 +38,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     trace: str | None = None
     cause: str | None = None
     due_at: Instant = 0
+    seed: int | None = None
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):

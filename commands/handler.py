@@ -270,7 +270,7 @@ class CommandHandler:
         accepted: list[tuple[Waiting, Decided]] = []
         for w in waiting:
             ask = w.ask
-            context = Context(now, self._seed(), ask.actor, ask.key, ask.if_match)
+            context = Context(now, self._seed() if ask.seed is None else ask.seed, ask.actor, ask.key, ask.if_match)
             try:
                 decided = rules.decide(drafted, ask.command, context, self._policy)
             except DomainError as error:

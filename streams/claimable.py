@@ -112,6 +112,19 @@ class Claimables:
         found = self._next(group, kinds, self._clock())
         return None if found is None else found[2].head(found[1])
 
+    def spare(self, lane: Lane, most: int) -> int:
+        """How many runs of the lane, up to `most`, would be taken before all that wait and are held up by nothing.
+
+        None, unless nothing waits that the same holders can take.
+        """
+        if self.head(lane.group, None if lane.group in ALL_KINDS else (lane.kind,)) is not None:
+            return 0
+        now = self._clock()
+        for name in (lane.group, *lane.names):
+            if (room := self._room(name, now)) is not None:
+                most = min(most, room.left)
+        return max(0, most)
+
     def give_back(self, lane: Lane, item: Claimable) -> None:
         """A run that was taken could not be claimed for reasons that do not lie with it."""
         if self._table.has(lane, item):

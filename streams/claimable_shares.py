@@ -57,6 +57,14 @@ class ClaimableShares:
                 taken += self._shares[partition].take(group, kinds, limit - len(taken))
         return taken
 
+    def spare(self, lane: Lane, most: int) -> int:
+        """How many runs of the lane, up to `most`, may be handed over: none while some wait anywhere."""
+        for share in self._shares:
+            most = share.spare(lane, most)
+            if not most:
+                break
+        return most
+
     def give_back(self, lane: Lane, item: Claimable) -> None:
         """A run that was taken could not be claimed for reasons that do not lie with it."""
         self._shares[self._partition_of(item.task_id)].give_back(lane, item)

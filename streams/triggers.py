@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from taskscheduler.commands.handler import Answer, Ask, CommandHandler
 from taskscheduler.domain.messages import Wake
 from taskscheduler.domain.values import Instant
+from taskscheduler.streams.handing import Handing
 from taskscheduler.streams.looking import ACTOR
 from taskscheduler.streams.timers import Timers
 
@@ -27,9 +28,10 @@ class TriggerLoop:
     It has no task for each batch: under load it comes here a thousand times a second.
     """
 
-    def __init__(self, timers: Timers, handler: CommandHandler, clock: Callable[[], Instant]) -> None:
+    def __init__(self, timers: Timers, handler: CommandHandler, handing: Handing, clock: Callable[[], Instant]) -> None:
         self._timers = timers
         self._handler = handler
+        self._handing = handing
         self._clock = clock
         self._deciding = 0
         self._failed: asyncio.Future[None] | None = None
@@ -69,8 +71,8 @@ class TriggerLoop:
             if not triggers:
                 break
             self._deciding += 1
-            asks = [Ask(t.task_id, Wake(), actor=ACTOR, cause="timer", due_at=t.due_at) for t in triggers]
-            self._handler.submit(asks, self._decided)
+            wakes = [Ask(t.task_id, Wake(), actor=ACTOR, cause="timer", due_at=t.due_at) for t in triggers]
+            self._handing.submit(wakes, self._claimed)
         if self._timer is not None:
             self._timer.cancel()
         if self._deciding < AT_ONCE:
@@ -80,6 +82,12 @@ class TriggerLoop:
         due = self._timers.next_due()
         wait = LONGEST_SLEEP if due is None else (due - self._clock()) / 1000
         return min(max(0.0, wait), LONGEST_SLEEP)
+
+    def _claimed(self, left: list[Ask]) -> None:
+        if left:
+            self._handler.submit(left, self._decided)
+        else:
+            self._decided(())
 
     def _decided(self, _: Sequence[Answer]) -> None:
         # A refusal or an outage needs no answer here: the timer gives its trigger again.

@@ -17,6 +17,7 @@ from taskscheduler.domain.values import Instant, Millis
 from taskscheduler.streams.calendar_uses import CalendarUses
 from taskscheduler.streams.claimable import Claimables
 from taskscheduler.streams.claimable_shares import ClaimableShares
+from taskscheduler.streams.handing import Handing
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.kafka.event_log import KafkaEventLog
 from taskscheduler.streams.limiter import Limiter
@@ -120,6 +121,7 @@ class Commands:
         self.limiter = Limiter(self.handler, clock=clock, seed=seed)
         for share in self.shares:
             share.claimables.guard(self.limiter)
+        self.handing = Handing(self.handler, self.claimable(tuple, 0), self.limiter, seed=seed)
 
     async def start(self) -> int:
         """Fold what is on the log; how many records there were. Raises LogDiverged."""

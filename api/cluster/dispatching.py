@@ -45,6 +45,7 @@ class Dispatching(Part):
             Dispatcher(caller, waiting, commands.handler, commands.limiter, clock=commands.clock, seed=seed)
             for caller in self._callers
         )
+        commands.handing.takers += [self._noop, self._http, self._kafka]
 
     async def start(self, loops: Loops) -> None:
         """Begin to claim."""

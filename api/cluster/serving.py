@@ -61,6 +61,7 @@ class Serving(Part):
             clock=commands.clock,
             seed=seed,
         )
+        commands.handing.takers.append(self.queue)
 
         self._operations = Operations(
             Tasks(self.queries),

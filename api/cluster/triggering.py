@@ -30,7 +30,9 @@ class Triggering(Part):
         self._commands = commands
         self._metrics = metrics
         self._loops = loops
-        self._consumer = TriggerConsumer(settings.kafka, commands.log.topics, commands.replicas, commands.handler)
+        self._consumer = TriggerConsumer(
+            settings.kafka, commands.log.topics, commands.replicas, commands.handler, commands.handing
+        )
         uses = {partition: share.uses for partition, share in enumerate(commands.shares)}
         self._following = Following(uses, commands.handler, lambda: self._consumer.partitions)
         commands.stepping.mine = lambda: self._consumer.partitions

@@ -6,6 +6,7 @@ Claim and outcome are decisions like any other. Nothing runs before its claim wa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from taskscheduler.domain.messages import Claim, Complete, Fail, Lose, Renew
 from taskscheduler.domain.state import Run
 from taskscheduler.domain.values import SECOND, Instant, Json, Millis
 from taskscheduler.streams.claimable import Claimable, WaitingRuns
+from taskscheduler.streams.handing import Handed, Hands
 from taskscheduler.streams.holders import Held
 from taskscheduler.streams.limiter import Limiter
 
@@ -95,6 +97,9 @@ class Dispatcher:
         self._seed = seed
         self._batch = batch
         self._calls: dict[asyncio.Task[None], None] = {}
+        self._handed = 0
+        """Claims on their way with the triggers of their runs."""
+        self._open = False
         self._room = asyncio.Event()
 
     @property
@@ -104,18 +109,34 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            await self._wait_for_room()
-            limit = min(self._batch, self._target.at_once - len(self._calls))
-            taken = self._claimables.take(self._target.group, None, limit)
-            if not taken:
-                await self._claimables.wait(self._target.group)
-                continue
-            # Cancelling must not part a claim from its call, or the attempt would wait out its lease.
-            await asyncio.shield(self._claim(taken))
+        self._open = True
+        try:
+            while True:
+                while (free := self._free()) <= 0:
+                    self._room.clear()
+                    await self._room.wait()
+                taken = self._claimables.take(self._target.group, None, min(self._batch, free))
+                if not taken:
+                    await self._claimables.wait(self._target.group)
+                    continue
+                # Cancelling must not part a claim from its call, or the attempt would wait out its lease.
+                await asyncio.shield(self._claim(taken))
+        finally:
+            self._open = False
+
+    def hands(self, lane: Lane) -> Hands | None:
+        """Takes runs over as they are made, while it works and has room."""
+        if lane.group != self._target.group or not self._open or (free := self._free()) <= 0:
+            return None
+        return Hands(min(self._batch, free), self._hand, self._told)
 
     async def stop(self, grace: float) -> None:
         """Let calls end within `grace` seconds, then give up the rest: their attempts are lost and tried again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self._handed:
+                    self._room.clear()
+                    await self._room.wait()
         if self._calls:
             await asyncio.wait(self._calls, timeout=grace)
         for call in list(self._calls):
@@ -123,10 +144,19 @@ class Dispatcher:
         if self._calls:
             await asyncio.wait(self._calls)
 
-    async def _wait_for_room(self) -> None:
-        while len(self._calls) >= self._target.at_once:
-            self._room.clear()
-            await self._room.wait()
+    def _free(self) -> int:
+        return self._target.at_once - len(self._calls) - self._handed
+
+    def _hand(self, lane: Lane, item: Claimable) -> Ask:
+        self._handed += 1
+        return claim_of(lane, item, self._seed())
+
+    def _told(self, given: Sequence[Handed]) -> None:
+        self._handed -= len(given)
+        for one in given:
+            if isinstance(one.answer, Done):
+                self._start(one.ask, one.answer)
+        self._room.set()
 
     async def _claim(self, taken: Sequence[tuple[Lane, Claimable]]) -> None:
         asks = [claim_of(lane, item, self._seed()) for lane, item in taken]

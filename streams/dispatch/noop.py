@@ -12,6 +12,7 @@ from taskscheduler.domain.definition import Lane
 from taskscheduler.domain.messages import Complete
 from taskscheduler.streams.claimable import Claimable, WaitingRuns
 from taskscheduler.streams.dispatch.dispatcher import HOLDER, claim_of, give_back_later
+from taskscheduler.streams.handing import Handed, Hands
 from taskscheduler.streams.limiter import Limiter
 from taskscheduler.streams.looking import set_within
 
@@ -19,6 +20,9 @@ GROUP = "noop"
 BATCH = 128
 AT_ONCE = 4
 """Batches between claim and outcome at once: enough that the handler always has some of them before new fires."""
+
+HANDED_AT_ONCE = 8
+"""The same with those that are handed over: triggers come in few batches, and should not have to wait in lanes."""
 
 Taken = list[tuple[Lane, Claimable]]
 
@@ -33,7 +37,9 @@ class NoopDispatcher:
         self._handler = handler
         self._limiter = limiter
         self._seed = seed
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._open = False
+        self._batches = 0
+        self._room = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._later: set[asyncio.Task[None]] = set()
@@ -41,14 +47,26 @@ class NoopDispatcher:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            await self._slots.acquire()
-            taken = self._claimables.take(GROUP, None, BATCH)
-            if taken:
-                self._claim(taken)
-            else:
-                self._slots.release()
-                await self._claimables.wait(GROUP)
+        self._open = True
+        try:
+            while True:
+                while self._batches >= AT_ONCE:
+                    self._room.clear()
+                    await self._room.wait()
+                taken = self._claimables.take(GROUP, None, BATCH)
+                if taken:
+                    self._claim(taken)
+                else:
+                    await self._claimables.wait(GROUP)
+        finally:
+            self._open = False
+
+    def hands(self, lane: Lane) -> Hands | None:
+        """Takes runs over as they are made, while it works and has room."""
+        if lane.group != GROUP or not self._open or self._batches >= HANDED_AT_ONCE:
+            return None
+        self._begin(0)
+        return Hands(BATCH, self._hand, self._handed)
 
     async def stop(self, grace: float) -> None:
         """Let the batches end, within `grace` seconds."""
@@ -57,13 +75,24 @@ class NoopDispatcher:
             task.cancel()
 
     def _claim(self, taken: Taken) -> None:
-        self.active += len(taken)
-        self._idle.clear()
+        self._begin(len(taken))
         asks = [claim_of(lane, item, self._seed()) for lane, item in taken]
         if self._limiter.concerns(taken):
             self._do_later(self._claim_under_limits(taken, asks))
         else:
             self._handler.submit(asks, partial(self._claimed, taken))
+
+    def _hand(self, lane: Lane, item: Claimable) -> Ask:
+        self.active += 1
+        return claim_of(lane, item, self._seed())
+
+    def _handed(self, given: Sequence[Handed]) -> None:
+        self._claimed([(one.lane, one.item) for one in given], [one.answer for one in given])
+
+    def _begin(self, size: int) -> None:
+        self._batches += 1
+        self.active += size
+        self._idle.clear()
 
     async def _claim_under_limits(self, taken: Taken, asks: list[Ask]) -> None:
         self._claimed(taken, await self._limiter.claim(self._claimables, taken, asks))
@@ -84,8 +113,9 @@ class NoopDispatcher:
             self._handler.submit(asks, partial(self._completed, size, asks))
             return
         self.active -= size
-        self._slots.release()
-        if not self.active:
+        self._batches -= 1
+        self._room.set()
+        if not self._batches:
             self._idle.set()
 
     def _completed(self, size: int, asks: list[Ask], answers: Sequence[Answer]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,7 +17,9 @@ from taskscheduler.domain.messages import Claim, Complete, Fail, Key, Release, R
 from taskscheduler.domain.state import Attempt, Run
 from taskscheduler.domain.values import Instant, Json, Millis
 from taskscheduler.streams.claimable import Claimable, WaitingRuns
+from taskscheduler.streams.dispatch.seats import Seat, Seats
 from taskscheduler.streams.dispatch.tokens import Token, Tokens, request_hash, token_hash
+from taskscheduler.streams.handing import Handed, Hands
 from taskscheduler.streams.holders import Held
 from taskscheduler.streams.limiter import Limiter
 
@@ -101,8 +104,9 @@ class QueueService:
         self._clock = clock
         self._seed = seed
         self._polls: dict[str, _Poll] = {}
-        self._deciding: dict[str, asyncio.Task[list[Given]]] = {}
+        self._deciding: dict[str, asyncio.Future[Any]] = {}
         """By request, claims that are being decided: they are made even when nobody waits for the poll any more."""
+        self._seats = Seats()
         self._closing = asyncio.Event()
 
     def close(self) -> None:
@@ -239,31 +243,55 @@ class QueueService:
             taken = self._claimables.take(group, kinds, limit)
             if taken:
                 deciding = asyncio.create_task(self._claim(taken, worker, lease, request))
-                if request is not None:
-                    self._deciding[request] = deciding
-                    deciding.add_done_callback(lambda _: self._deciding.pop(request))
+                self._note_deciding(request, deciding)
                 given = await asyncio.shield(deciding)
                 if given:
                     return given
                 continue
-            if not await self._wait(group, until):
+            seat = Seat(worker, kinds, limit, lease, request)
+            if not await self._wait(group, until, seat):
                 break
+            if seat.taken:
+                await asyncio.wait({seat.handed})
+                if given := _given_to(seat, seat.handed.result()):
+                    return given
         return []
 
-    async def _wait(self, group: str, until: float) -> bool:
-        """Whether something came before the time was up or the service closed."""
+    async def _wait(self, group: str, until: float, seat: Seat) -> bool:
+        """Whether something came, or the seat was taken, before the time was up or the service closed."""
         came = self._claimables.wait(group)
         closing = asyncio.ensure_future(self._closing.wait())
         try:
             left = until - asyncio.get_running_loop().time()
             if left <= 0:
                 return False
-            either: set[asyncio.Future[Any]] = {came, closing}
+            self._seats.sit(group, seat)
+            either: set[asyncio.Future[Any]] = {came, closing, seat.handed}
             await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            return came.done()
+            return came.done() or seat.taken
         finally:
+            self._seats.rise(group, seat)
             came.cancel()
             closing.cancel()
+
+    def hands(self, lane: Lane) -> Hands | None:
+        """The claim request that waits longest for runs of the lane takes them over as they are made."""
+        seat = self._seats.take(lane)
+        if seat is None:
+            return None
+        self._note_deciding(seat.request, seat.handed)
+        return Hands(seat.room, partial(self._hand, seat), seat.handed.set_result)
+
+    def _note_deciding(self, request: str | None, deciding: asyncio.Future[Any]) -> None:
+        if request is not None:
+            self._deciding[request] = deciding
+            deciding.add_done_callback(lambda _: self._deciding.pop(request))
+
+    def _hand(self, seat: Seat, lane: Lane, item: Claimable) -> Ask:
+        token = self._tokens.make(Token(item.task_id, item.run_id, 1, seat.request or f"{self._seed():016x}"))
+        seat.tokens.append(token)
+        claim = Claim(item.run_id, seat.worker, token_hash(token), seat.lease, seat.request, lane)
+        return Ask(item.task_id, claim, actor=seat.worker)
 
     async def _claim(
         self, taken: Sequence[tuple[Lane, Claimable]], worker: str, lease: Millis, request: str | None
@@ -289,13 +317,26 @@ class QueueService:
                 unavailable = answer
                 self._claimables.give_back(lane, item)
             elif isinstance(answer, Done):
-                task = answer.decided.task
-                run = task.runs.get(item.run_id)
-                if run is not None and task.definition is not None:
-                    given.append(_given(token, task.id, task.definition, run, run.attempts[-1]))
+                given += _claimed(token, item.run_id, answer)
         if unavailable is not None and not given:
             raise unavailable
         return given
+
+
+def _given_to(seat: Seat, handed: Sequence[Handed]) -> list[Given]:
+    given = []
+    for token, one in zip(seat.tokens, handed, strict=True):
+        if isinstance(one.answer, Done):
+            given += _claimed(token, one.item.run_id, one.answer)
+    return given
+
+
+def _claimed(token: str, run_id: str, done: Done) -> list[Given]:
+    task = done.decided.task
+    run = task.runs.get(run_id)
+    if run is None or task.definition is None:
+        return []
+    return [_given(token, task.id, task.definition, run, run.attempts[-1])]
 
 
 def _given(token: str, task_id: str, definition: Definition, run: Run, attempt: Attempt) -> Given:

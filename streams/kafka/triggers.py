@@ -21,6 +21,7 @@ from taskscheduler.commands.handler import Ask, CommandHandler, Unavailable
 from taskscheduler.commands.ports import Folded, LogUnavailable
 from taskscheduler.domain.entities import id_of
 from taskscheduler.domain.messages import Wake
+from taskscheduler.streams.handing import Handing
 from taskscheduler.streams.kafka.client_options import KafkaSettings
 from taskscheduler.streams.kafka.feed import PACE
 from taskscheduler.streams.kafka.groups import group_options
@@ -70,6 +71,7 @@ class TriggerConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         topics: Topics,
         folded: Folded,
         handler: CommandHandler,
+        handing: Handing,
         *,
         role: str = "triggers",
     ) -> None:
@@ -78,6 +80,7 @@ class TriggerConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._role = role
         self._folded = folded
         self._handler = handler
+        self._handing = handing
         self._consumer: Any = None
         self._shares: dict[TopicPartition, _Share] = {}
         self._deciding: set[asyncio.Task[None]] = set()
@@ -184,11 +187,19 @@ class TriggerConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """Returns when each has its verdict, however long that takes."""
         waiting = await self._reached(triggers)
         pauses = _pauses()
+        if waiting:
+            waiting = await self._hand(waiting)
         while waiting:
             answers = await self._handler.handle_many(waiting)
             waiting = [ask for ask, answer in zip(waiting, answers, strict=True) if isinstance(answer, Unavailable)]
             if waiting:
                 await asyncio.sleep(next(pauses))
+
+    async def _hand(self, wakes: Sequence[Ask]) -> list[Ask]:
+        """Those that still are to be decided. Being cancelled parts nobody from what was claimed for them."""
+        left: asyncio.Future[list[Ask]] = asyncio.get_running_loop().create_future()
+        self._handing.submit(wakes, lambda asks: None if left.done() else left.set_result(asks))
+        return await left
 
     async def _reached(self, triggers: Sequence[_Due]) -> list[Ask]:
         """Wait until the state is no older than the triggers; gives those whose decision is on the log."""

@@ -23,6 +23,7 @@ from taskscheduler.streams.codec import decode_record, encode_record
 from taskscheduler.streams.dispatch.noop import NoopDispatcher
 from taskscheduler.streams.dispatch.queue import Given, QueueService
 from taskscheduler.streams.dispatch.tokens import Tokens
+from taskscheduler.streams.handing import Handing
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.kafka.partitioning import partition_of
 from taskscheduler.streams.limiter import Limiter
@@ -177,6 +178,8 @@ class Instance:
 
         self.queue._claim = tracked  # type: ignore[method-assign]
         self.noop = NoopDispatcher(waiting, self.handler, self.limiter, seed=seed)
+        self.handing = Handing(self.handler, waiting, self.limiter, seed=seed)
+        self.handing.takers = [self.noop, self.queue]
         self.releasing = Releasing(
             self.handler, {number: store.states for number, store in self.stores.items()}, place, mine, clock=clock
         )
@@ -212,4 +215,7 @@ class Instance:
                 for id, kept in self.stores[partition].kept.items()
                 if kept.wakeup is not None and kept.wakeup <= now
             ]
-            await self.handler.handle_many(due)
+            left: asyncio.Future[list[Ask]] = asyncio.get_running_loop().create_future()
+            if due:
+                self.handing.submit(due, lambda asks, left=left: left.done() or left.set_result(asks))  # type: ignore[misc]
+                await self.handler.handle_many(await left)

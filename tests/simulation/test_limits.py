@@ -32,8 +32,8 @@ STRICT = {
     "queue:slow": LimitDefinition(rate=Rate(60, MINUTE, 4)),
 }
 KEYS = ("key:a", "key:b", "key:c")
-TASKS = 12
-LIFE = 150
+TASKS = 24
+LIFE = 200
 """Virtual seconds of trouble."""
 
 HEALED = 900
@@ -60,7 +60,9 @@ class World:
         for name, definition in STRICT.items():
             await self._ask(limit_id(name), msg.DefineLimit(definition))
         await asyncio.sleep(60)  # everybody has read them
-        await asyncio.gather(*(self._ask(f"t{n}", msg.Create(self._definition())) for n in range(TASKS)))
+        queues = ("mail", "mail", "slow", "")
+        definitions = [self._definition(queues[n % 4]) for n in range(TASKS)]
+        await asyncio.gather(*(self._ask(f"t{n}", msg.Create(one)) for n, one in enumerate(definitions)))
         people = [asyncio.create_task(self._people()) for _ in range(2)]
         end = clock() + LIFE * SECOND
         while clock() < end:
@@ -113,9 +115,8 @@ class World:
             else:
                 return
 
-    def _definition(self) -> Definition:
+    def _definition(self, queue: str) -> Definition:
         chance = self.chance
-        queue = chance.choice(("mail", "mail", "slow", ""))
         return Definition(
             name="t",
             schedule=Every(every=chance.choice((20 * SECOND, MINUTE)), anchor=0),
@@ -132,7 +133,7 @@ class World:
         chance = self.chance
         while True:
             await asyncio.sleep(chance.expovariate(1 / 8))
-            other = self._definition()
+            other = self._definition(chance.choice(("mail", "mail", "slow", "")))
             if chance.random() < 0.3:
                 name = chance.choice(KEYS)
                 command: msg.Command = msg.DeleteLimit()

@@ -13,7 +13,10 @@ from typing import Any, Self
 
 from taskscheduler.api.settings import Kafka
 from taskscheduler.commands.handler import CommandHandler
+from taskscheduler.domain.definition import Lane
 from taskscheduler.domain.values import Instant
+from taskscheduler.streams.handing import Handing
+from taskscheduler.streams.limiter import Limiter
 from taskscheduler.streams.partitions import Replicas
 from taskscheduler.streams.rocksdb import state_store
 from taskscheduler.streams.rocksdb.buffer import Buffer
@@ -58,6 +61,22 @@ async def admin_of(settings: Kafka) -> AsyncIterator[Any]:
         yield admin
     finally:
         await admin.close()
+
+
+class AllSpare:
+    """Nothing waits."""
+
+    def spare(self, lane: Lane, most: int) -> int:
+        return most
+
+
+def handing_of(instance: Instance, handler: Any = None, *takers: Any) -> Handing:
+    """What triggers of an instance go through on their way to its handler, or another one."""
+    handler = handler or instance.handler
+    limiter = Limiter(instance.handler, clock=now, seed=lambda: random.getrandbits(64))
+    handing = Handing(handler, AllSpare(), limiter, seed=lambda: random.getrandbits(64))
+    handing.takers = list(takers)
+    return handing
 
 
 class Instance:

@@ -20,7 +20,7 @@ from taskscheduler.domain.definition import Definition, NoopTarget
 from taskscheduler.domain.messages import Create
 from taskscheduler.domain.schedule import OneTime
 from tests.streams.conformance.log import accepted, decision, names, read_all
-from tests.streams.kafka_kit import Instance, admin_of, instances, now, put, settings_for
+from tests.streams.kafka_kit import Instance, admin_of, handing_of, instances, now, put, settings_for
 from tests.support.engines import Server
 
 pytest.importorskip("aiokafka")
@@ -212,7 +212,7 @@ async def test_commands_triggers_and_memberships_go_on_after_an_outage(own_kafka
 
         assert isinstance(await create("before"), Done)
         membership = Membership(one.settings, one.log.topics, "dispatch")
-        consumer = TriggerConsumer(one.settings, one.log.topics, one.replicas, one.handler)
+        consumer = TriggerConsumer(one.settings, one.log.topics, one.replicas, one.handler, handing_of(one))
         running = [asyncio.create_task(part.run()) for part in (membership, consumer)]
         await until(lambda: len(membership.partitions) == len(consumer.partitions) == 3)
         own_kafka.process.kill()

@@ -12,11 +12,13 @@ import pytest
 
 from taskscheduler.api.settings import Kafka
 from taskscheduler.commands.handler import Answer, Ask, Unavailable
-from taskscheduler.domain.definition import Definition, NoopTarget
-from taskscheduler.domain.entities import stream_of
+from taskscheduler.domain.definition import Definition, Lane, NoopTarget
+from taskscheduler.domain.entities import Entity, stream_of
 from taskscheduler.domain.messages import Create
 from taskscheduler.domain.schedule import OneTime
-from tests.streams.kafka_kit import Instance, instances, now, put, raw_producer, settings_for
+from taskscheduler.streams.dispatch.dispatcher import claim_of
+from taskscheduler.streams.handing import Handed, Hands, Taker
+from tests.streams.kafka_kit import Instance, handing_of, instances, now, put, raw_producer, settings_for
 
 pytest.importorskip("aiokafka")
 from taskscheduler.streams.kafka import triggers as module
@@ -37,9 +39,13 @@ FAR = 3_600_000
 class Taking:
     """A consumer of triggers beside an instance."""
 
-    def __init__(self, instance: Instance, handler: Any = None) -> None:
+    def __init__(self, instance: Instance, handler: Any = None, *takers: Taker) -> None:
         self.consumer = TriggerConsumer(
-            instance.settings, instance.log.topics, instance.replicas, handler or instance.handler
+            instance.settings,
+            instance.log.topics,
+            instance.replicas,
+            handler or instance.handler,
+            handing_of(instance, handler, *takers),
         )
         self.running = asyncio.create_task(self.consumer.run())
 
@@ -61,6 +67,22 @@ class Unwilling:
         if self.away:
             return [Unavailable("away", "none")] * len(asks)
         return await self.handler.handle_many(asks)
+
+    def entity(self, id: str) -> Entity:
+        return self.handler.entity(id)
+
+    def submit(self, asks: Sequence[Ask], done: Callable[[list[Answer]], None]) -> None:
+        asyncio.ensure_future(self.handle_many(asks)).add_done_callback(lambda task: done(task.result()))
+
+
+class Holder:
+    """Waits for all that comes, and remembers what it was handed."""
+
+    def __init__(self) -> None:
+        self.handed: list[Handed] = []
+
+    def hands(self, lane: Lane) -> Hands:
+        return Hands(99, lambda lane, item: claim_of(lane, item, 1), self.handed.extend)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -119,6 +141,19 @@ async def test_triggers_are_decided_once_however_often_they_come(kafka: str, tmp
         await taking.stop()
         assert {one.replicas.state(name).version for name in names} == {2}
         assert {len(one.replicas.state(name).runs) for name in names} == {1}
+
+
+async def test_a_trigger_is_handed_to_who_waits_in_the_process(kafka: str, tmp_path: Path) -> None:
+    async with instances(settings_for(kafka), tmp_path) as [one]:
+        holder = Holder()
+        triggers = await create(one, "a")
+        taking = Taking(one, None, holder)
+        await give(one, triggers)
+        await until(lambda: len(fired(one, "a")) == 1)
+        await taking.stop()
+        [run] = one.handler.state("a").runs.values()
+        assert (one.handler.state("a").version, run.status) == (2, "running")
+        assert [(given.item.task_id, given.item.run_id) for given in holder.handed] == [("a", run.id)]
 
 
 async def test_offsets_are_committed_only_after_the_verdict(

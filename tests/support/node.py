@@ -22,6 +22,7 @@ from taskscheduler.streams.dispatch.noop import NoopDispatcher
 from taskscheduler.streams.dispatch.queue import QueueService
 from taskscheduler.streams.dispatch.tokens import Tokens
 from taskscheduler.streams.following import Following
+from taskscheduler.streams.handing import Handing
 from taskscheduler.streams.holders import Holders
 from taskscheduler.streams.limiter import Limiter
 from taskscheduler.streams.observer import Observer
@@ -111,7 +112,8 @@ class Node:
         self.queue = QueueService(
             self.claimables, self.holders, self.handler, Tokens(b"secret"), self.limiter, clock=clock, seed=chance
         )
-        self.triggers = TriggerLoop(self.timers, self.handler, clock)
+        self.handing = Handing(self.handler, self.claimables, self.limiter, seed=chance)
+        self.triggers = TriggerLoop(self.timers, self.handler, self.handing, clock)
         self.following = Following({0: self.uses}, self.handler, lambda: (0,))
         self.stepping = Stepping({0: self.outbox}, self.handler, lambda sender: 0, lambda: (0,))
         self.noop = NoopDispatcher(self.claimables, self.handler, self.limiter, seed=chance) if noop else None
@@ -119,6 +121,7 @@ class Node:
             Dispatcher(target, self.claimables, self.handler, self.limiter, clock=clock, seed=chance)
             for target in targets
         ]
+        self.handing.takers = [*([self.noop] if self.noop is not None else []), *self.dispatchers, self.queue]
         self._loops: list[asyncio.Task[None]] = []
 
     async def start(self, *, work: bool = True) -> None:
