@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from taskscheduler.api.durations import format_duration
 from taskscheduler.api.problems import Problem
 from taskscheduler.api.schemas.fields import CONTROL, Fields
@@ -29,6 +31,7 @@ LONGEST_KEY = 200
 LONGEST_NOTE = 1_000
 MOST_STARTS = 1_000_000
 KINDS = ("queue", "tag", "key", "host")
+_TAG = re.compile("[^:=]+=")
 _KINDS_HINT = "queue:<queue>, tag:<key>=<value>, key:<concurrency key> or host:<host>"
 
 
@@ -36,7 +39,7 @@ def read_name(value: str) -> str:
     """The name of a limit in a path; hosts as they are compared. Raises Problem 404 for what could limit nothing."""
     kind, colon, rest = value.partition(":")
     fits = kind in KINDS and colon and rest and len(value) <= LONGEST_NAME and not CONTROL.search(value)
-    if not fits or (kind == "tag" and "=" not in rest) or (kind == "queue" and not is_id(rest)):
+    if not fits or (kind == "tag" and not _TAG.match(rest)) or (kind == "queue" and not is_id(rest)):
         raise Problem("not-found", f"no limit has such a name: one is called {_KINDS_HINT}")
     return f"host:{_host(rest)}" if kind == "host" else value
 
