@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from taskscheduler.api.node import Node
 from taskscheduler.api.routes.common import is_known
-from taskscheduler.commands.handler import Unavailable
+from taskscheduler.commands.handler import Done, Unavailable
 from taskscheduler.domain import errors
 from taskscheduler.domain.definition import Uniqueness
 from taskscheduler.domain.messages import Key, Reserve
@@ -48,7 +48,7 @@ async def reserve(node: Node, task_id: str, unique: Uniqueness, key: Key | None,
             return Existing(await _made(node, before), node.token(), True)
     for _ in range(TRIES):
         try:
-            done = await node.handler.handle(stream, Reserve(task_id, unique), trace=trace)
+            done = await _reserved(node, stream, task_id, unique, trace)
         except errors.NotUnique as error:
             if await _given_back(node, error.holder):
                 continue
@@ -72,6 +72,23 @@ async def reserve(node: Node, task_id: str, unique: Uniqueness, key: Key | None,
             token = noted.token
         return Existing(existing, token, False)
     raise Unavailable("the unique key keeps changing hands; try again", "none")
+
+
+async def _reserved(node: Node, stream: str, task_id: str, unique: Uniqueness, trace: str | None) -> Done:
+    """Ask for the key, and wait for a task that is just being made, which could not be told yet to make way.
+
+    One that is not made for so long may never be, and is not waited for.
+    """
+    now = asyncio.get_running_loop().time
+    until = now() + WAIT
+    while True:
+        try:
+            return await node.handler.handle(stream, Reserve(task_id, unique, now() < until), trace=trace)
+        except errors.BeingMade:
+            while True:
+                await asyncio.sleep(LOOK)
+                if _state(node, stream).check_at is None or now() > until:
+                    break
 
 
 def _state(node: Node, stream: str) -> Unique:

@@ -31,6 +31,10 @@ class NotUnique(DomainError):
         self.holder = holder
 
 
+class BeingMade(NotUnique):
+    """That task may just be being made: whoever is to take its place waits until it is there."""
+
+
 class WorkerNotFound(DomainError):
     """No worker of this name was seen, or it is forgotten."""
 

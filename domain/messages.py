@@ -135,10 +135,14 @@ class Hear(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reserve(msgspec.Struct, frozen=True, gc=False):
-    """Let a task that is to be made hold a unique key, as far as `unique` allows."""
+    """Let a task that is to be made hold a unique key, as far as `unique` allows.
+
+    `patient`: it takes the place of no task that may just be being made.
+    """
 
     task_id: str
     unique: Uniqueness
+    patient: bool = False
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):

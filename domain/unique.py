@@ -124,6 +124,8 @@ def _reserve(unique: Unique, command: msg.Reserve, context: msg.Context) -> list
     holder, events = unique.held_at(now), list[ev.Event]()
     mine = holder == command.task_id
     unsure = unique.check_at is not None or unique.asked
+    if command.patient and wanted.on_conflict == "replace" and holder is not None and not mine and unique.check_at:
+        raise errors.BeingMade(f"the task {holder!r}, which has the unique key, is still being made", holder)
     if holder is None or (mine and unsure) or (wanted.on_conflict == "replace" and not mine):
         until = None if wanted.period is None else now + wanted.period
         events.append(ev.UniqueReserved(at=now, task_id=command.task_id, until=until, check_at=now + GRACE))

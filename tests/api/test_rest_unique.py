@@ -9,6 +9,7 @@ import httpx
 import pytest
 from rest_kit import Clock
 
+from taskscheduler.api import uniques
 from taskscheduler.api.bootstrap import EmbeddedNode
 from taskscheduler.domain.definition import Uniqueness
 from taskscheduler.domain.messages import Reserve
@@ -127,6 +128,27 @@ async def test_of_many_at_once_one_is_made(api: httpx.AsyncClient) -> None:
             await asyncio.sleep(0.01)
     [left] = (await api.get("/api/tasks?status=scheduled")).json()["items"]
     assert (await make(api)).json()["task_id"] == left["id"]
+
+
+async def test_whose_place_is_taken_while_it_is_being_made_is_there_first(
+    api: httpx.AsyncClient, node: EmbeddedNode
+) -> None:
+    await node.handler.handle(unique_id("report 7"), Reserve("first", Uniqueness("report 7")))
+    asking = asyncio.create_task(make(api, "replace"))
+    assert (await make(api)).json()["task_id"] == "first"
+    assert (await make(api, id="first")).status_code == 201
+    second = await asking
+    assert second.status_code == 201
+    assert (await api.get("/api/tasks/first")).json()["status"] == "cancelled"
+    assert (await make(api)).json()["task_id"] == second.json()["id"]
+
+
+async def test_the_place_of_what_nobody_makes_is_taken(
+    api: httpx.AsyncClient, node: EmbeddedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uniques, "WAIT", 0.0)
+    await node.handler.handle(unique_id("report 7"), Reserve("never-made", Uniqueness("report 7")))
+    assert (await make(api, "replace")).status_code == 201
 
 
 async def test_what_is_not_made_takes_no_key(api: httpx.AsyncClient) -> None:

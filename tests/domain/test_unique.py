@@ -233,6 +233,18 @@ def test_who_is_to_make_way_before_it_was_made_does_so_after(world: World) -> No
     assert list(world.live()) == ["b"]
 
 
+def test_who_is_patient_takes_no_place_of_one_that_is_just_being_made(world: World) -> None:
+    wants = msg.Reserve("b", Uniqueness(KEY, None, "replace"), patient=True)
+    world.reserve("a")
+    with pytest.raises(errors.BeingMade):
+        world.do(STREAM, wants)
+    world.create("a")
+    world.settle()
+    world.do(STREAM, wants)
+    world.settle()
+    assert (world.unique.holder, list(world.live())) == ("b", [])
+
+
 def test_for_a_period_it_is_held_although_the_task_has_ended_and_no_longer(world: World) -> None:
     world.make("a", period=HOUR)
     world.do("a", msg.Cancel())
