@@ -10,6 +10,9 @@ import pytest
 
 PATH = "/api/limits/queue:mail"
 
+REST = 0.005
+"""Seconds between two looks: a loop that never rests keeps the interpreter from the thread that waits for the disk."""
+
 
 async def claims(api: httpx.AsyncClient, count: int = 0, queue: str = "mail") -> list[dict[str, Any]]:
     """All that can be claimed, once it is so many: runs are made just after their tasks."""
@@ -20,7 +23,7 @@ async def claims(api: httpx.AsyncClient, count: int = 0, queue: str = "mail") ->
         found += reply.json()["claims"]
         if len(found) >= count:
             return found
-        await asyncio.sleep(0)
+        await asyncio.sleep(REST)
 
 
 async def tasks(api: httpx.AsyncClient, count: int, queue: str = "mail", **more: Any) -> None:
@@ -43,7 +46,7 @@ async def in_use(api: httpx.AsyncClient, path: str, count: int) -> dict[str, Any
         found: dict[str, Any] = reply.json()
         if found["in_use"] == count:
             return found
-        await asyncio.sleep(0)
+        await asyncio.sleep(REST)
 
 
 async def test_a_limit_is_put_read_listed_and_deleted(api: httpx.AsyncClient) -> None:
@@ -251,7 +254,7 @@ async def test_server_targets_are_limited_too(api: httpx.AsyncClient) -> None:
     await api.put("/api/limits/tag:a=b", json={"concurrency": 2})
     await api.post("/api/tasks/batch", json={"tasks": [body] * 30})
     while len((await api.get("/api/tasks?status=completed&limit=200")).json()["items"]) < 30:
-        await asyncio.sleep(0)
+        await asyncio.sleep(REST)
     await in_use(api, "/api/limits/tag:a=b", 0)
     await in_use(api, "/api/limits/key:k", 0)
 
