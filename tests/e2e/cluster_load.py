@@ -35,7 +35,7 @@ class ClusterLoad(Load):
         """The steady tasks, then the load."""
         await self.start()
         for id in self._spread("steady"):
-            await self._make({"id": id, "name": id, "schedule": {"every": "1s"}, "target": {"type": "noop"}})
+            await self.make({"id": id, "name": id, "schedule": {"every": "1s"}, "target": {"type": "noop"}})
             self.steady.add(id)
 
     async def hold_calls(self, round: int) -> list[str]:
@@ -45,7 +45,7 @@ class ClusterLoad(Load):
         for id in ids:
             target = {"type": "http", "url": self.receiver_url + "held"}
             retry = {"max_attempts": 50, "backoff": "fixed", "initial": "10ms"}
-            await self._make({"id": id, "name": id, "target": target, "retry": retry})
+            await self.make({"id": id, "name": id, "target": target, "retry": retry})
         async with asyncio.timeout(30):
             while len({task for task in self.called if task in ids}) < len(ids):
                 await asyncio.sleep(0.05)
@@ -110,7 +110,8 @@ class ClusterLoad(Load):
         assert not [run for run, count in self.received.items() if count > 1], "an attempt was called twice"
         assert self.completed and self.received and self.cancelled and self.triggered, "the load was no load"
 
-    async def _make(self, spec: dict[str, Any]) -> None:
+    async def make(self, spec: dict[str, Any]) -> None:
+        """A task that must have ended in the end, and that nothing is done to."""
         status, body = await self.ask("POST", "/api/tasks", spec, f"create-{spec['id']}")
         assert status == 201, (status, body)
         self.created[spec["id"]] = spec["name"]

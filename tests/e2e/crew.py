@@ -55,3 +55,12 @@ class Crew:
         """What they have written down, each whole."""
         lines = self._journal.read_bytes().splitlines() if self._journal.exists() else []
         return [msgspec.json.decode(line) for line in lines]
+
+    async def given(self) -> str:
+        """Wait until a worker writes down that it was given something: its name."""
+        before = len(self.entries())
+        while True:
+            for entry in self.entries()[before:]:
+                if entry["what"] == "given":
+                    return str(entry["worker"])
+            await asyncio.sleep(0.02)

@@ -34,11 +34,15 @@ class Limited:
         self.keys = {f"{name}-a": 1, f"{name}-b": 2}
 
     def spec(self) -> dict[str, Any]:
-        """A task, but for its id, which says its worker what it is under."""
+        """A task as chance gives it, but for its id."""
         queue = self._chance.choice(self.queues)
         [colour] = self._chance.choices(("red", "blue", "grey"), weights=(3, 3, 4))
         [key] = self._chance.choices((None, *self.keys), weights=(6, 2, 2))
         [seconds] = self._chance.choices(SECONDS, weights=(40, 40, 17, 3))
+        return self.task(queue, colour, key, seconds)
+
+    def task(self, queue: str, colour: str, key: str | None, seconds: float) -> dict[str, Any]:
+        """A task, but for its id, which says its worker what it is under, and how long to take."""
         under = [f"queue:{queue}", f"tag:{self._name}={colour}", f"key:{key}"]
         spec = {
             "name": self._name,

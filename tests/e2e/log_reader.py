@@ -1,4 +1,4 @@
-"""What the log of a cluster says, folded in the test: every accepted event and the state of every task."""
+"""What the log of a cluster says, folded in the test: every accepted event and the state of everything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 from taskscheduler.api.local_cluster.preparation import settings_of
 from taskscheduler.commands.ports import LogUnavailable
 from taskscheduler.domain.decision import Record, Verdict, fold
-from taskscheduler.domain.entities import id_of
+from taskscheduler.domain.entities import Entity, empty, id_of
 from taskscheduler.domain.events import tag_of
 from taskscheduler.domain.state import Task
 from taskscheduler.domain.values import Instant
@@ -33,6 +33,7 @@ class LogReader:
     def __init__(self, cluster: Cluster) -> None:
         self._kafka = settings_of(cluster.plan).kafka
         self.positions: dict[int, int] = {}
+        self.states: dict[str, Entity] = {}
         self.tasks: dict[str, Task] = {}
         self.histories: dict[str, list[dict[str, Any]]] = {}
         self.verdicts: Counter[Verdict] = Counter()
@@ -69,13 +70,15 @@ class LogReader:
             await asyncio.sleep(LOOK_EVERY)
 
     def _fold(self, record: Record, appended_at: Instant) -> None:
-        task_id = id_of(record.stream)
-        after, verdict = fold(self.tasks.get(task_id) or Task(task_id), record, appended_at)
+        id = id_of(record.stream)
+        after, verdict = fold(self.states.get(id) or empty(id), record, appended_at)
         self.verdicts[verdict] += 1
         if verdict is not Verdict.ACCEPTED:
             return
-        self.tasks[task_id] = after
-        history = self.histories.setdefault(task_id, [])
+        self.states[id] = after
+        if isinstance(after, Task):
+            self.tasks[id] = after
+        history = self.histories.setdefault(id, [])
         for event in record.events:
             shown = {"type": tag_of(event), "version": after.version, "data": msgspec.to_builtins(event)}
             history.append({**shown, "time": record.recorded_at})

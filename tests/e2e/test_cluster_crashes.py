@@ -1,4 +1,4 @@
-"""`kill -9` of each process of a cluster in turn, and processes that stand still, under load.
+"""`kill -9` of each process of a cluster in turn and of workers, and processes that stand still, under load.
 
 It runs where `TASKSCHEDULER_TEST_CRASHES` says how many rounds; `TASKSCHEDULER_CRASH_SEED` is where chance begins (1).
 """
@@ -10,6 +10,7 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from taskscheduler.api.local_cluster.preparation import settings_of
 from taskscheduler.api.local_cluster.process import Process, free_ports
 from tests.e2e.agreement import check_agreement
 from tests.e2e.cluster_load import ClusterLoad
+from tests.e2e.cluster_work import ClusterWork
 from tests.e2e.instances import LOOK_EVERY, PATIENCE
 from tests.e2e.log_reader import LogReader
 from tests.support.engines import Cluster
@@ -42,9 +44,12 @@ pytestmark = [
 class Crashes:
     """A cluster with a second dispatcher, under load, and what is done to it."""
 
-    def __init__(self, cluster: Cluster, load: ClusterLoad, log: LogReader, chance: random.Random) -> None:
+    def __init__(
+        self, cluster: Cluster, load: ClusterLoad, work: ClusterWork, log: LogReader, chance: random.Random
+    ) -> None:
         self.cluster = cluster
         self.load = load
+        self.work = work
         self.log = log
         self.chance = chance
         self.second = _second_dispatcher(cluster)
@@ -78,8 +83,9 @@ class Crashes:
         return [event for event in self.log.histories[id] if event["type"] == "attempt.claimed.v1"]
 
     async def _kill(self, name: str) -> None:
-        """Kill, look how the others take it, start again, and see that fires go on."""
+        """Kill a worker and then it, look how the others take it, start it again, and see that fires go on."""
         process = self.cluster.process(name)
+        await self.work.kill_worker()
         # The moment of the kill is what is tried here; there is nothing to wait for.
         await asyncio.sleep(self.chance.uniform(0.1, 1.0))
         began = time.monotonic()
@@ -158,21 +164,27 @@ async def _becomes(what: str, holds: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(LOOK_EVERY)
 
 
-async def test_every_process_is_killed_in_turn_and_no_promise_is_broken(cluster: Cluster, name: str) -> None:
+async def test_every_process_is_killed_in_turn_and_no_promise_is_broken(
+    cluster: Cluster, name: str, tmp_path: Path
+) -> None:
     print(f"seed {SEED}")
     log = LogReader(cluster)
     load = ClusterLoad(cluster.urls, SEED, name, settings_of(cluster.plan).kafka.partitions)
-    crashes = Crashes(cluster, load, log, random.Random(SEED))
+    work = ClusterWork(load, cluster.urls, tmp_path, random.Random(SEED))
+    crashes = Crashes(cluster, load, work, log, random.Random(SEED))
     try:
         await asyncio.to_thread(crashes.second.start)
+        await work.begin()
         await load.begin()
         for number in range(ROUNDS):
             await crashes.round(number)
         began = time.monotonic()
+        await work.settle(log)
         await load.settle(log)
         await load.close_workers()
         await asyncio.to_thread(crashes.second.stop)
         load.check(log)
+        work.check(log)
         for url in cluster.urls:
             read = await crashes.client.get(f"{url}/api/tasks?limit=1", headers={"consistency-token": log.token})
             assert read.status_code == 200, read.text
@@ -181,6 +193,7 @@ async def test_every_process_is_killed_in_turn_and_no_promise_is_broken(cluster:
         print(f"{len(load.created)} tasks, {log.verdicts}; settled in {settled - began:.1f} s")
         print(f"verified in {time.monotonic() - settled:.1f} s")
     finally:
+        await work.close()
         await load.close()
         await crashes.client.aclose()
         for process in cluster.plan.processes():

@@ -56,20 +56,11 @@ class Trouble:
         """All of it, in an order that chance gives."""
         steps = [self._kill_server, self._kill_worker, self._cut, self._heal] * CRASHES
         for step in self._chance.sample(steps, len(steps)):
-            await self._given()
+            await self._crew.given()
             # The moment is what is tried here; there is nothing to wait for.
             await asyncio.sleep(self._chance.uniform(0, 1))
             await step()
         await self._heal()
-
-    async def _given(self) -> str:
-        """Wait until a worker is given something: its name."""
-        before = len(self._crew.entries())
-        while True:
-            for entry in self._crew.entries()[before:]:
-                if entry["what"] == "given":
-                    return str(entry["worker"])
-            await asyncio.sleep(0.02)
 
     async def _kill_server(self) -> None:
         """It is away for some time, now and then for longer than leases last."""
@@ -79,7 +70,7 @@ class Trouble:
 
     async def _kill_worker(self) -> None:
         """One that has just been given something; another with its name comes at once."""
-        name = await self._given()
+        name = await self._crew.given()
         self.workers[name].kill()
         self.workers[name].wait()
         self.workers[name] = self._begin(name)
