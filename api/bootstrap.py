@@ -187,7 +187,6 @@ class EmbeddedNode:
         self.noop = NoopDispatcher(self.claimables, self.handler, self.limiter, seed=seed)
         self.dispatcher = Dispatcher(self._http, self.claimables, self.handler, self.limiter, clock=clock, seed=seed)
         self.producing = Dispatcher(self._kafka, self.claimables, self.handler, self.limiter, clock=clock, seed=seed)
-        self.handing.takers = [self.noop, self.dispatcher, self.producing, self.queue]
         self.operations = Operations(
             Tasks(self.queries),
             self.handler,
@@ -217,6 +216,7 @@ class EmbeddedNode:
         for observer in (self.hub, self.metrics, self.operations, self.limiter, self.releasing):
             self.replica.observe(observer)
         self.log.follower = self.replica.follow
+        self.handing.takers = [self.noop, self.dispatcher, self.producing, self.queue]
         released = await release_held(self.holders, self.handler)
         self._loops.start("triggers", self.triggers.run)
         self._loops.start("calendars", self.following.run)

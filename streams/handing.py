@@ -10,6 +10,7 @@ the task names one, slots have to be granted first, and nothing is handed over.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -103,17 +104,21 @@ class Handing:
 
         self._handler.submit(asks, answered)
 
+    async def ask(self, wakes: Sequence[Ask]) -> list[Ask]:
+        """The same, for who waits for it. Being cancelled parts nobody from what was claimed for them."""
+        left: asyncio.Future[list[Ask]] = asyncio.get_running_loop().create_future()
+        self.submit(wakes, lambda asks: None if left.done() else left.set_result(asks))
+        return await left
+
     def _claims(self, asks: list[Ask]) -> list[_Claim]:
         """Put claims in the place of those asks for which there are hands."""
         claims: list[_Claim] = []
         spare: dict[Lane, int] = {}
         ready: dict[Lane, Hands] = {}
         for place, wake in enumerate(asks):
-            seed = self._seed()
-            foreseen = _foreseen(self._handler.entity(wake.task_id), wake.due_at, seed)
-            if foreseen is None:
+            lane = _foreseen(self._handler.entity(wake.task_id), wake.due_at)
+            if lane is None:
                 continue
-            lane, item = foreseen
             left = spare[lane] if lane in spare else self._waiting.spare(lane, MOST)
             spare[lane] = max(0, left - 1)
             if left <= 0:
@@ -126,6 +131,8 @@ class Handing:
                     continue
                 ready[lane] = hands
             hands.room -= 1
+            seed = self._seed()
+            item = Claimable(wake.due_at, wake.task_id, run_id(wake.due_at, seed, 0))
             asks[place] = replace(hands.claim(lane, item), due_at=wake.due_at, seed=seed, cause=wake.cause)
             claims.append(_Claim(place, hands, lane, item))
         return claims
@@ -144,11 +151,11 @@ class _Claim(NamedTuple):
     item: Claimable
 
 
-def _foreseen(task: Entity, due_at: Instant, seed: int) -> tuple[Lane, Claimable] | None:
-    """The one run that the task will make when it is due, where it is as simple as that."""
+def _foreseen(task: Entity, due_at: Instant) -> Lane | None:
+    """Where the one run would wait that the task will make when it is due, where it is as simple as that."""
     if not isinstance(task, Task) or (definition := task.definition) is None:
         return None
     if task.next_fire != due_at or task.pause is not None or task.runs:
         return None
     lane = lane_of(definition)
-    return None if lane.key else (lane, Claimable(due_at, task.id, run_id(due_at, seed, 0)))
+    return None if lane.key else lane

@@ -112,7 +112,6 @@ class TestScheduler:
                 )
                 for target in (_Http(self._answer), _Kafka(self.messages))
             )
-            node.handing.takers = [node.noop, node.dispatcher, node.producing, node.queue]
             stack.push_async_callback(node.close)
             stack.push_async_callback(node.stop, 0.0)
             await node.start()

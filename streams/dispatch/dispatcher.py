@@ -134,11 +134,9 @@ class Dispatcher:
         """Let calls end within `grace` seconds, then give up the rest: their attempts are lost and tried again."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                while self._handed:
+                while self._handed or self._calls:
                     self._room.clear()
                     await self._room.wait()
-        if self._calls:
-            await asyncio.wait(self._calls, timeout=grace)
         for call in list(self._calls):
             call.cancel()
         if self._calls:

@@ -288,31 +288,30 @@ class QueueService:
             deciding.add_done_callback(lambda _: self._deciding.pop(request))
 
     def _hand(self, seat: Seat, lane: Lane, item: Claimable) -> Ask:
-        token = self._tokens.make(Token(item.task_id, item.run_id, 1, seat.request or f"{self._seed():016x}"))
+        token, ask = self._offer(lane, item, 1, seat.worker, seat.lease, seat.request)
         seat.tokens.append(token)
-        claim = Claim(item.run_id, seat.worker, token_hash(token), seat.lease, seat.request, lane)
-        return Ask(item.task_id, claim, actor=seat.worker)
+        return ask
+
+    def _offer(
+        self, lane: Lane, item: Claimable, number: int, worker: str, lease: Millis, request: str | None
+    ) -> tuple[str, Ask]:
+        """A claim on an attempt of the run, and the token that its holder will have."""
+        token = self._tokens.make(Token(item.task_id, item.run_id, number, request or f"{self._seed():016x}"))
+        claim = Claim(item.run_id, worker, token_hash(token), lease, request, lane)
+        return token, Ask(item.task_id, claim, actor=worker)
 
     async def _claim(
         self, taken: Sequence[tuple[Lane, Claimable]], worker: str, lease: Millis, request: str | None
     ) -> list[Given]:
         offers = []
-        for _, item in taken:
-            nonce = request or f"{self._seed():016x}"
+        for lane, item in taken:
             run = self._handler.state(item.task_id).runs.get(item.run_id)
             number = 1 if run is None else len(run.attempts) + 1
-            offers.append(self._tokens.make(Token(item.task_id, item.run_id, number, nonce)))
-        answers = await self._limiter.claim(
-            self._claimables,
-            taken,
-            [
-                Ask(item.task_id, Claim(item.run_id, worker, token_hash(token), lease, request, lane), actor=worker)
-                for (lane, item), token in zip(taken, offers, strict=True)
-            ],
-        )
+            offers.append(self._offer(lane, item, number, worker, lease, request))
+        answers = await self._limiter.claim(self._claimables, taken, [ask for _, ask in offers])
         given = []
         unavailable: Unavailable | None = None
-        for (lane, item), token, answer in zip(taken, offers, answers, strict=True):
+        for (lane, item), (token, _), answer in zip(taken, offers, answers, strict=True):
             if isinstance(answer, Unavailable):
                 unavailable = answer
                 self._claimables.give_back(lane, item)

@@ -188,18 +188,12 @@ class TriggerConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         waiting = await self._reached(triggers)
         pauses = _pauses()
         if waiting:
-            waiting = await self._hand(waiting)
+            waiting = await self._handing.ask(waiting)
         while waiting:
             answers = await self._handler.handle_many(waiting)
             waiting = [ask for ask, answer in zip(waiting, answers, strict=True) if isinstance(answer, Unavailable)]
             if waiting:
                 await asyncio.sleep(next(pauses))
-
-    async def _hand(self, wakes: Sequence[Ask]) -> list[Ask]:
-        """Those that still are to be decided. Being cancelled parts nobody from what was claimed for them."""
-        left: asyncio.Future[list[Ask]] = asyncio.get_running_loop().create_future()
-        self._handing.submit(wakes, lambda asks: None if left.done() else left.set_result(asks))
-        return await left
 
     async def _reached(self, triggers: Sequence[_Due]) -> list[Ask]:
         """Wait until the state is no older than the triggers; gives those whose decision is on the log."""

@@ -215,7 +215,5 @@ class Instance:
                 for id, kept in self.stores[partition].kept.items()
                 if kept.wakeup is not None and kept.wakeup <= now
             ]
-            left: asyncio.Future[list[Ask]] = asyncio.get_running_loop().create_future()
             if due:
-                self.handing.submit(due, lambda asks, left=left: left.done() or left.set_result(asks))  # type: ignore[misc]
-                await self.handler.handle_many(await left)
+                await self.handler.handle_many(await self.handing.ask(due))
