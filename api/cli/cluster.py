@@ -35,7 +35,10 @@ def up(
         list[str] | None, Parameter(negative="", help="Another port: kafka=29092; repeatable, kept for the next time.")
     ] = None,
     set: Annotated[
-        list[str] | None, Parameter(negative="", help="A setting of our own processes, as for serve; repeatable, kept.")
+        list[str] | None,
+        Parameter(
+            negative="", help="A setting of our own processes, as for serve; repeatable, kept until `path=` is given."
+        ),
     ] = None,
     output: Output = None,
 ) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from taskscheduler.api.local_cluster import jars, java, preparation
 from taskscheduler.api.local_cluster.errors import ClusterError
 from taskscheduler.api.local_cluster.plan import Plan, known
-from taskscheduler.api.local_cluster.process import Process
+from taskscheduler.api.local_cluster.process import Process, is_free
 
 PACKAGES = {"aiokafka": "aiokafka", "cassandra": "cassandra-driver", "pyflink": "apache-flink"}
 """What a cluster needs of Python, by the name of its module."""
@@ -47,10 +47,15 @@ class Status(msgspec.Struct, frozen=True):
 
 
 def up(plan: Plan, say: Say) -> Status:
-    """Start what does not run of a cluster, set it up, and wait until all is well. Raises ClusterError."""
+    """Start what does not run of a cluster, set it up, and wait until all is well.
+
+    Raises ClusterError, and SettingsError for settings that our own processes could not use.
+    """
+    preparation.check_settings(plan)
     check_machine(say)
     with _alone(plan.folder):
         _check_running(plan)
+        _check_ports(plan)
         plan.save()
         _start(plan.engines(), say)
         for what, run in preparation.STEPS:
@@ -117,6 +122,22 @@ def _check_running(plan: Plan) -> None:
             )
 
 
+def _check_ports(plan: Plan) -> None:
+    """Nothing is started of a cluster that could not be started whole."""
+    taken = [
+        f"{name} ({port})"
+        for process in plan.processes()
+        if process.pid() is None
+        for name, port in process.ports.items()
+        if not is_free(port)
+    ]
+    if taken:
+        raise ClusterError(
+            f"ports are taken by other processes: {', '.join(taken)}; choose others, such as --port "
+            f"{taken[0].split()[0]}=20000"
+        )
+
+
 def _status(process: Process) -> ProcessStatus:
     pid = process.pid()
     healthy = pid is not None and process.healthy()
@@ -125,8 +146,12 @@ def _status(process: Process) -> ProcessStatus:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise ClusterError(f"{folder} cannot be the folder of a cluster: {error.strerror}") from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -62,7 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def nodes(self) -> list[Process]:
         """Our own processes."""
-        return [self._node(name, roles) for name, roles in NODES.items()]
+        return [self._node(name) for name in NODES]
 
     def processes(self) -> list[Process]:
         """All, in the order of starting."""
@@ -83,6 +83,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             **self.settings,
         }
 
+    def node_flags(self, name: str) -> dict[str, str]:
+        """The settings of one of NODES, by path, but for the secret that all share."""
+        own = {"roles": NODES[name], "host": "127.0.0.1", "port": str(self.ports[name])}
+        return {**self.flags(), **own, "data_dir": f"{self.folder / name}/data"}
+
     def save(self) -> None:
         """Keep it in its folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -92,9 +97,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             secret.touch(mode=0o600)
             secret.write_text(secrets.token_urlsafe(32), encoding="ascii")
 
-    def _node(self, name: str, roles: str) -> Process:
-        folder, port = self.folder / name, self.ports[name]
-        flags = {**self.flags(), "roles": roles, "host": "127.0.0.1", "port": str(port), "data_dir": f"{folder}/data"}
+    def _node(self, name: str) -> Process:
+        folder, roles, port, flags = self.folder / name, NODES[name], self.ports[name], self.node_flags(name)
 
         def command(marker: str) -> Sequence[str]:
             # Python lets everyone name options after -X, and passes over those that it does not know.
@@ -116,14 +120,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def known(folder: Path) -> Plan | None:
     """The plan kept in a folder; None when there is none. Raises ClusterError for a file that cannot be read."""
-    file = folder.absolute() / _FILE
+    folder = folder.resolve()
+    file = folder / _FILE
     try:
         kept = msgspec.json.decode(file.read_bytes(), type=_Kept)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise ClusterError(f"{file} cannot be read: {error}") from error
-    return Plan(folder=folder.absolute(), ports={**DEFAULT_PORTS, **kept.ports}, settings=kept.settings)
+    return Plan(folder=folder, ports={**DEFAULT_PORTS, **kept.ports}, settings=kept.settings)
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -134,15 +139,17 @@ class _Kept(msgspec.Struct, frozen=True):
 def planned(folder: Path, ports: Mapping[str, int], settings: Mapping[str, str]) -> Plan:
     """The plan kept in a folder, or that of the defaults, with these ports and settings instead.
 
+    A setting without a value is kept no longer.
     Raises ClusterError for a name or a number that is none, and for one that two would share.
     """
     if unknown := sorted(set(ports) - set(DEFAULT_PORTS)):
         raise ClusterError(f"no process has a port named {unknown[0]!r}; there are {', '.join(DEFAULT_PORTS)}")
-    before = known(folder) or Plan(folder=folder.absolute(), ports=DEFAULT_PORTS)
+    before = known(folder) or Plan(folder=folder.resolve(), ports=DEFAULT_PORTS)
     chosen = {**before.ports, **ports}
     for name, port in chosen.items():
         if not 0 < port < 65_536:
             raise ClusterError(f"{name}: {port} is no port")
         if twin := next((other for other in chosen if other != name and chosen[other] == port), None):
             raise ClusterError(f"{name} and {twin} cannot both have port {port}")
-    return Plan(folder=before.folder, ports=chosen, settings={**before.settings, **settings})
+    meant = {path: value for path, value in {**before.settings, **settings}.items() if value}
+    return Plan(folder=before.folder, ports=chosen, settings=meant)

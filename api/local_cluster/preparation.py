@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from taskscheduler.api.local_cluster.errors import ClusterError
-from taskscheduler.api.local_cluster.plan import Plan
+from taskscheduler.api.local_cluster.plan import NODES, Plan
 from taskscheduler.api.settings import Settings
 from taskscheduler.api.settings_load import load
 
@@ -44,5 +44,16 @@ STEPS: tuple[tuple[str, Callable[[Plan], Coroutine[Any, Any, None]]], ...] = (
 
 
 def settings_of(plan: Plan) -> Settings:
-    """The settings that the nodes of a cluster share."""
-    return load(plan.flags(), environ={}, check=False).settings
+    """The settings that the nodes of a cluster share. Raises SettingsError."""
+    return _load(plan, plan.flags(), check=False)
+
+
+def check_settings(plan: Plan) -> None:
+    """Raises SettingsError, which names the first that one of the nodes could not use."""
+    for name in NODES:
+        _load(plan, {**plan.node_flags(name), "claims.secret": "x" * 32})
+
+
+def _load(plan: Plan, flags: Mapping[str, str], *, check: bool = True) -> Settings:
+    # Not the file where the command was given: the nodes do not run there, and all have to agree.
+    return load(flags, environ={}, directory=plan.folder / next(iter(NODES)), check=check).settings

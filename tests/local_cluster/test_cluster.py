@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -186,6 +187,49 @@ def test_two_commands_at_once_do_not_mix(tmp_path: Path, cli: Cli) -> None:
         code, _, err = cli("up", "--folder", str(tmp_path))
     assert code == 1
     assert "is being started or stopped by another command" in err
+
+
+@pytest.mark.usefixtures("small")
+def test_a_setting_that_cannot_be_used_is_refused_before_anything_is_done(tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "c"
+    code, out, err = cli("up", "--folder", str(folder), "--set", "late_afer=5s")
+    assert (code, out, err) == (2, "", "taskscheduler: late_afer: no such setting; did you mean late_after?\n")
+    code, _, err = cli("up", "--folder", str(folder), "--set", "http.only_allowed=true")
+    assert (code, err.startswith("taskscheduler: http.allow: name what")) == (2, True)
+    assert not folder.exists()
+
+
+@pytest.mark.usefixtures("small")
+def test_ports_are_looked_at_before_anything_starts(tmp_path: Path, cli: Cli) -> None:
+    folder, (kafka, api) = tmp_path / "c", free_ports(2)
+    with socket.create_server(("127.0.0.1", api)):
+        code, out, err = cli("up", "--folder", str(folder), "--port", f"kafka={kafka}", "--port", f"api-1={api}")
+    assert (code, out) == (1, "")
+    assert err == (
+        f"taskscheduler: ports are taken by other processes: api-1 ({api}); choose others, such as --port api-1=20000\n"
+    )
+    assert not (folder / "kafka").exists()
+
+
+def test_a_folder_that_cannot_be_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "check_machine", lambda say: None)
+    code, _, err = cli("up", "--folder", "/proc/none")
+    assert code == 1
+    assert err == "taskscheduler: /proc/none cannot be the folder of a cluster: No such file or directory\n"
+
+
+@pytest.mark.usefixtures("small")
+def test_it_is_found_by_every_path_to_its_folder(tmp_path: Path, cli: Cli) -> None:
+    folder, (kafka, api) = tmp_path / "c", free_ports(2)
+    (tmp_path / "link").symlink_to(folder)
+    try:
+        _, out, _ = cli("up", "--folder", str(folder), "--port", f"kafka={kafka}", "--port", f"api-1={api}")
+        assert cli("status", "--folder", str(tmp_path / "link")) == (0, out, "")
+    finally:
+        code, _, err = cli("down", "--folder", str(tmp_path / "link"))
+        Handle(folder=folder / "kafka").kill()
+        Handle(folder=folder / "api-1").kill()
+    assert (code, err) == (0, "stopping api-1\nstopping kafka\n")
 
 
 @pytest.mark.parametrize("port", ["kafka", "kafka=x", "kafka=-1"])

@@ -9,6 +9,7 @@ import pytest
 
 from taskscheduler.api.local_cluster.errors import ClusterError
 from taskscheduler.api.local_cluster.plan import DEFAULT_PORTS, Plan, known, planned
+from taskscheduler.api.local_cluster.preparation import settings_of
 from taskscheduler.api.settings_load import load
 
 
@@ -36,6 +37,18 @@ def test_what_was_chosen_is_kept(tmp_path: Path) -> None:
     assert kept == planned(tmp_path, {}, {})
     assert kept.ports == {**DEFAULT_PORTS, "kafka": 21_000, "api-1": 21_001}
     assert kept.settings == {"late_after": "5s"}
+
+
+def test_a_kept_setting_is_taken_back(tmp_path: Path) -> None:
+    planned(tmp_path, {}, {"late_after": "5s", "kafka.partitions": "8"}).save()
+    assert planned(tmp_path, {}, {"late_after": ""}).settings == {"kafka.partitions": "8"}
+
+
+def test_who_sets_it_up_and_who_runs_read_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "taskscheduler.toml").write_text("[kafka]\npartitions = 12\n")
+    monkeypatch.chdir(tmp_path)
+    # Nodes run in folders of their own.
+    assert settings_of(planned(tmp_path / "c", {}, {})).kafka.partitions == 4
 
 
 @pytest.mark.parametrize(
