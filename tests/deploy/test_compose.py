@@ -89,6 +89,8 @@ def test_what_starts_first(services: Any) -> None:
 def test_what_holds_data_has_a_volume_of_its_own(services: Any) -> None:
     kept = "kafka cassandra zookeeper jobmanager taskmanager prometheus grafana".split()
     assert all(services[name]["volumes"] for name in [*kept, *NODES])
+    # Its image keeps the two apart, and a volume without a name would not outlive `docker compose down`.
+    assert {volume.split(":")[1] for volume in services["zookeeper"]["volumes"]} == {"/data", "/datalog"}
     own = [services[name]["volumes"][0].split(":")[0] for name in NODES]
     assert sorted(own) == sorted(NODES)
 
