@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from taskscheduler.api.bootstrap import http_caller, kafka_caller
 from taskscheduler.api.circuits_health import circuits_health
@@ -33,6 +34,7 @@ class Dispatching(Part):
         self, commands: Commands, settings: Settings, loops: Loops, metrics: Metrics, seed: Callable[[], int]
     ) -> None:
         self._loops = loops
+        self._while_clock_is_right = commands.log.clock_check.while_ready
         self._membership = Membership(settings.kafka, commands.log.topics, "dispatch")
         waiting = commands.claimable(lambda: self._membership.partitions, help_after=HELP_AFTER)
         self._circuits = Circuits(settings.http, commands.clock, metrics.observe_circuit)
@@ -49,7 +51,7 @@ class Dispatching(Part):
 
     async def start(self, loops: Loops) -> None:
         """Begin to claim."""
-        loops.start("membership of dispatch", self._membership.run)
+        loops.start("membership of dispatch", partial(self._while_clock_is_right, self._membership.run))
         loops.start("noop", self._noop.run)
         loops.start("dispatch", self._http.run)
         loops.start("kafka", self._kafka.run)

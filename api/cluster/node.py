@@ -24,6 +24,7 @@ from taskscheduler.commands.ports import LogUnavailable
 from taskscheduler.domain.decision import FOLD_VERSION, AnyAccepted, of_tasks
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.cassandra.client_options import CassandraRefused
+from taskscheduler.streams.kafka.clock import CLOCK_IS_OFF
 from taskscheduler.streams.kafka.event_log import KafkaEventLog
 from taskscheduler.streams.kafka.feed import PACE
 from taskscheduler.streams.kafka.refusals import KafkaRefused, LogOutOfRange
@@ -146,7 +147,7 @@ class ClusterNode:
 
     def _clock_health(self) -> Component:
         check = self._log.clock_check
-        return up() if check.ready else down(error="this machine's clock is more than 500 ms off the brokers'")
+        return up() if check.ready else down(error=CLOCK_IS_OFF, offset=check.offset)
 
     def _replica_health(self, commands: Commands) -> Component:
         wrong = commands.replicas.failure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
 from taskscheduler.api.bootstrap import RESUMABLE
 from taskscheduler.api.claim_secret import claim_secret
@@ -92,7 +93,7 @@ class Serving(Part):
             self._operations.know(share.store.others(OPERATION_STREAM))
         self._commands.replicas.observe(self._operations)
         loops.start("operations", self._operations.run)
-        loops.start("membership of api", self._membership.run)
+        loops.start("membership of api", partial(self._commands.log.clock_check.while_ready, self._membership.run))
         loops.start("count of tasks", self._count)
         if self._settings.ledger.check_every:
             loops.start("ledger check", self._ledger_check.run)

@@ -4,6 +4,7 @@ carries out steps, and releases slots of limits."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from taskscheduler.api.bootstrap import BACKLOG_LIMIT
 from taskscheduler.api.cluster.commands import Commands
@@ -53,7 +54,8 @@ class Triggering(Part):
     async def start(self, loops: Loops) -> None:
         """Begin to take triggers."""
         self._commands.replicas.observe(self)
-        loops.start("triggers", self._consumer.run)
+        # Others take what is due while this clock is off: what it would decide is refused.
+        loops.start("triggers", partial(self._commands.log.clock_check.while_ready, self._consumer.run))
         self._commands.replicas.observe(self._releasing)
         loops.start("calendars", self._following.run)
         loops.start("steps", self._commands.stepping.run)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+
 from taskscheduler.domain.values import Instant, Millis
 
 TOLERATED: Millis = 500
 """An instance that is further off is not ready: what it decides would be judged by another time than it was made."""
+
+CLOCK_IS_OFF = f"this machine's clock is more than {TOLERATED} ms off the brokers'"
 
 
 class ClockCheck:
@@ -13,12 +18,16 @@ class ClockCheck:
 
     def __init__(self) -> None:
         self._readings: dict[int, Millis] = {}
+        self._turned = asyncio.Event()
 
     def observe(self, partition: int, before: Instant, after: Instant, stamped: Instant) -> None:
         """A record was stamped between two readings of the own clock."""
         if before > after:
             return  # the own clock was set meanwhile
+        was = self.ready
         self._readings[partition] = min(0, stamped - before) or max(0, stamped - after)
+        if self.ready is not was:
+            self._turned.set()
 
     @property
     def offset(self) -> Millis | None:
@@ -30,3 +39,23 @@ class ClockCheck:
         """Whether there is a reading and none is further off than tolerated."""
         offset = self.offset
         return offset is not None and abs(offset) <= TOLERATED
+
+    async def while_ready(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run it as long as the clock is right, and again once it is right again. Ends when it does, or raises."""
+        while True:
+            await self._until(True)
+            running, wrong = asyncio.ensure_future(run()), asyncio.ensure_future(self._until(False))
+            try:
+                await asyncio.wait((running, wrong), return_when=asyncio.FIRST_COMPLETED)
+                if running.done():
+                    running.result()
+                    return
+            finally:
+                running.cancel()
+                wrong.cancel()
+                await asyncio.gather(running, wrong, return_exceptions=True)
+
+    async def _until(self, ready: bool) -> None:
+        while self.ready is not ready:
+            self._turned.clear()
+            await self._turned.wait()

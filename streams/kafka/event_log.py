@@ -13,7 +13,7 @@ from taskscheduler.domain.values import Instant
 from taskscheduler.streams.codec import encode_record
 from taskscheduler.streams.kafka.appender import Appender, Message
 from taskscheduler.streams.kafka.client_options import KafkaSettings, why
-from taskscheduler.streams.kafka.clock import ClockCheck
+from taskscheduler.streams.kafka.clock import CLOCK_IS_OFF, ClockCheck
 from taskscheduler.streams.kafka.ends import Ends
 from taskscheduler.streams.kafka.feed import PACE, Feed
 from taskscheduler.streams.kafka.genesis import find_or_begin
@@ -106,7 +106,12 @@ class KafkaEventLog:
         return None if self._feed.failure is None else str(self._feed.failure)
 
     async def append(self, records: Sequence[Record]) -> list[Receipt]:
-        """Append durably, in order within each partition; one receipt each, always accepted. Raises LogUnavailable."""
+        """Append durably, in order within each partition; one receipt each, always accepted.
+
+        Raises LogUnavailable; also while the own clock is off, since what is decided then is decided for another time.
+        """
+        if not self.clock_check.ready:
+            raise LogUnavailable(CLOCK_IS_OFF)
         messages: dict[int, list[Message]] = {}
         placed: list[tuple[int, int]] = []
         for record in records:
