@@ -1,9 +1,10 @@
-"""What loops share that work through the partitions of their process: how often they look, and who they ask as."""
+"""What loops share: how they wait, how often they look at the partitions of their process, and who they ask as."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 ACTOR = "scheduler"
 
@@ -19,3 +20,10 @@ async def set_within(event: asyncio.Event, seconds: float = LOOK) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
+
+
+async def until(holds: Callable[[], bool], changed: asyncio.Event) -> None:
+    """Returns when `holds()`, which is asked at once, and again whenever `changed` is set."""
+    while not holds():
+        changed.clear()
+        await changed.wait()

@@ -17,6 +17,7 @@ import structlog
 from taskscheduler.commands.ports import DecisionLog
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.ports import ViewsUnavailable
+from taskscheduler.streams.looking import until
 from taskscheduler.streams.projection_follower import FarViews, Follower, Lag
 
 WAITING = 8_000
@@ -122,13 +123,14 @@ class Projecting:
 
     async def room(self) -> None:
         """Returns when not too much waits to be written."""
-        while self._leaving or (self._views is not None and self._views.pending >= WAITING):
-            self._room.clear()
-            await self._room.wait()
+        await until(self._has_room, self._room)
 
     def well(self, partition: int) -> None:
         """The partition is being followed."""
         self.failures.pop(f"partition {partition}", None)
+
+    def _has_room(self) -> bool:
+        return not self._leaving and (self._views is None or self._views.pending < WAITING)
 
     def _begin(self) -> None:
         views = self._views

@@ -22,6 +22,7 @@ from taskscheduler.domain.decision import FOLD_VERSION, AnyAccepted
 from taskscheduler.domain.values import Instant
 from taskscheduler.projections.ports import ViewStore
 from taskscheduler.projections.projector import Projector
+from taskscheduler.streams.looking import until
 from taskscheduler.streams.replica import LogDiverged, Replica
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Database
@@ -150,7 +151,7 @@ class Follower:
                         self._turns.changed()
                     await asyncio.sleep(0)
                 if store.waiting >= KEEP_ROWS or time.monotonic() - kept_at >= KEEP_EVERY:
-                    await self._reached(replica.position)
+                    await until(lambda: self.saved >= replica.position, self._saved_changed)
                     store.keep(replica)
                     kept_at = time.monotonic()
         finally:
@@ -188,11 +189,6 @@ class Follower:
             await asyncio.sleep(0.2)
             self.wrote(await self._views.take(self._partition))
         return self.saved >= position
-
-    async def _reached(self, position: int) -> None:
-        while self.saved < position:
-            self._saved_changed.clear()
-            await self._saved_changed.wait()
 
 
 class _Lacking:

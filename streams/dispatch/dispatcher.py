@@ -22,6 +22,7 @@ from taskscheduler.streams.claimable import Claimable, WaitingRuns
 from taskscheduler.streams.handing import Handed, Hands
 from taskscheduler.streams.holders import Held
 from taskscheduler.streams.limiter import Limiter
+from taskscheduler.streams.looking import until
 
 HOLDER = "server"
 """The worker name under which the server's own dispatch claims. Workers of queues cannot take it."""
@@ -112,10 +113,8 @@ class Dispatcher:
         self._open = True
         try:
             while True:
-                while (free := self._free()) <= 0:
-                    self._room.clear()
-                    await self._room.wait()
-                taken = self._claimables.take(self._target.group, None, min(self._batch, free))
+                await until(lambda: self._free() > 0, self._room)
+                taken = self._claimables.take(self._target.group, None, min(self._batch, self._free()))
                 if not taken:
                     await self._claimables.wait(self._target.group)
                     continue
@@ -134,9 +133,7 @@ class Dispatcher:
         """Let calls end within `grace` seconds, then give up the rest: their attempts are lost and tried again."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                while self._handed or self._calls:
-                    self._room.clear()
-                    await self._room.wait()
+                await until(lambda: not (self._handed or self._calls), self._room)
         for call in list(self._calls):
             call.cancel()
         if self._calls:

@@ -14,7 +14,7 @@ from taskscheduler.streams.claimable import Claimable, WaitingRuns
 from taskscheduler.streams.dispatch.dispatcher import HOLDER, claim_of, give_back_later
 from taskscheduler.streams.handing import Handed, Hands
 from taskscheduler.streams.limiter import Limiter
-from taskscheduler.streams.looking import set_within
+from taskscheduler.streams.looking import set_within, until
 
 GROUP = "noop"
 BATCH = 128
@@ -50,9 +50,7 @@ class NoopDispatcher:
         self._open = True
         try:
             while True:
-                while self._batches >= AT_ONCE:
-                    self._room.clear()
-                    await self._room.wait()
+                await until(lambda: self._batches < AT_ONCE, self._room)
                 taken = self._claimables.take(GROUP, None, BATCH)
                 if taken:
                     self._claim(taken)

@@ -27,7 +27,7 @@ from taskscheduler.streams.kafka.feed import PACE
 from taskscheduler.streams.kafka.groups import group_options
 from taskscheduler.streams.kafka.messages import Trigger
 from taskscheduler.streams.kafka.topics import Topics
-from taskscheduler.streams.looking import ACTOR
+from taskscheduler.streams.looking import ACTOR, until
 
 BATCH = 256
 UNDER_WAY = 512
@@ -117,9 +117,7 @@ class TriggerConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             consumer.subscribe([self._topic], listener=self)
             await consumer.start()
             while True:
-                while self._under_way >= UNDER_WAY:
-                    self._room.clear()
-                    await self._room.wait()
+                await until(lambda: self._under_way < UNDER_WAY, self._room)
                 fetched = await consumer.getmany(timeout_ms=_POLL, max_records=BATCH)
                 for place, messages in fetched.items():
                     self._take(place, messages)
