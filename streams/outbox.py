@@ -11,16 +11,21 @@ from typing import Protocol
 
 from taskscheduler.domain.decision import AnyAccepted
 from taskscheduler.domain.entities import id_of
-from taskscheduler.domain.events import AttemptSucceeded, StepsMade, StepsTaken, TaskPurged
+from taskscheduler.domain.events import AttemptSucceeded, Event, StepsMade, StepsTaken, TaskPurged
 from taskscheduler.domain.steps import RunEnded, Told
 
 
-class OutboxTable(Protocol):
-    """Steps in order of (sender, receiver, number)."""
+class Steps(Protocol):
+    """Where steps wait, by sender, receiver and number."""
 
     def put(self, sender: str, receiver: str, told: Told) -> None: ...
     def delete_up_to(self, sender: str, receiver: str, number: int) -> None: ...
     def clear(self, sender: str) -> None: ...
+
+
+class OutboxTable(Steps, Protocol):
+    """Steps in order of (sender, receiver, number)."""
+
     def receivers(self, sender: str) -> list[str]: ...
     def first(self, sender: str, receiver: str, limit: int) -> list[Told]: ...
     def senders(self) -> list[str]: ...
@@ -37,12 +42,10 @@ class Outbox:
     def apply(self, accepted: Sequence[AnyAccepted]) -> None:
         """Note which steps were made and taken."""
         for change in accepted:
-            events = change.record.events
-            for event in events:
-                kind = type(event)
-                if kind is StepsMade or kind is StepsTaken or kind is TaskPurged:
-                    self._note(id_of(change.record.stream), change)
-                    break
+            if has_steps(change.record.events):
+                sender = id_of(change.record.stream)
+                if note(self._table, sender, change.record.events):
+                    self.made(sender)
 
     def receivers(self, sender: str) -> list[str]:
         """To whom steps of a stream wait."""
@@ -60,20 +63,32 @@ class Outbox:
         """How many steps wait, counted up to a limit."""
         return self._table.count(limit)
 
-    def _note(self, sender: str, change: AnyAccepted) -> None:
-        events = change.record.events
-        for event in events:
-            if isinstance(event, StepsMade):
-                step = event.step
-                result = None
-                if isinstance(step, RunEnded):
-                    ends = (e for e in events if isinstance(e, AttemptSucceeded) and e.run_id == step.run_id)
-                    result = next((end.result for end in ends), None)
-                for receiver in event.to:
-                    self._table.put(sender, receiver, Told(event.number, step, result))
-                self.made(sender)
-            elif isinstance(event, StepsTaken):
-                for receiver, number in event.up_to.items():
-                    self._table.delete_up_to(sender, receiver, number)
-            elif isinstance(event, TaskPurged):
-                self._table.clear(sender)
+
+def has_steps(events: Sequence[Event]) -> bool:
+    """Whether any of the events makes or takes steps. Most make none."""
+    for event in events:
+        kind = type(event)
+        if kind is StepsMade or kind is StepsTaken or kind is TaskPurged:
+            return True
+    return False
+
+
+def note(steps: Steps, sender: str, events: Sequence[Event]) -> bool:
+    """Put in and take out what the events of an accepted record say of its stream's steps; whether it made some."""
+    made = False
+    for event in events:
+        if isinstance(event, StepsMade):
+            step = event.step
+            result = None
+            if isinstance(step, RunEnded):
+                ends = (e for e in events if isinstance(e, AttemptSucceeded) and e.run_id == step.run_id)
+                result = next((end.result for end in ends), None)
+            for receiver in event.to:
+                steps.put(sender, receiver, Told(event.number, step, result))
+            made = True
+        elif isinstance(event, StepsTaken):
+            for receiver, number in event.up_to.items():
+                steps.delete_up_to(sender, receiver, number)
+        elif isinstance(event, TaskPurged):
+            steps.clear(sender)
+    return made

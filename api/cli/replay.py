@@ -14,13 +14,13 @@ from cyclopts import Parameter
 from taskscheduler.api import logs
 from taskscheduler.api.bootstrap import FAMILIES, system_clock
 from taskscheduler.api.cli.configuration import SETTINGS, SettingsOptions
-from taskscheduler.api.cli.errors import Failed, UsageError
+from taskscheduler.api.cli.errors import INCOMPLETE, Failed, UsageError
 from taskscheduler.api.cli.output import Columns, format_of, say, show, show_all
 from taskscheduler.api.cli.replay_places import Execute, Output, explained, place_of, progress
 from taskscheduler.api.settings import Settings
 from taskscheduler.streams.replay.folding import log_of
 from taskscheduler.streams.replay.report import Report
-from taskscheduler.streams.replay.sides import EmbeddedRows, Replica
+from taskscheduler.streams.replay.sides import Absent, EmbeddedRows, Replica
 from taskscheduler.streams.rocksdb import rebuild as embedded
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Database
@@ -39,12 +39,19 @@ _COMPARED: Columns = {
     "tasks": lambda one: one.tasks,
     "different": lambda one: one.different,
     "up to": lambda one: ", ".join(f"{partition}:{position}" for partition, position in one.positions.items()),
+    "behind": lambda one: one.behind or None,
     "detail": lambda one: one.detail,
 }
 _DIFFERENT: Columns = {
     "task": lambda one: one.task or "(of no single task)",
     "side": lambda one: one.side,
     "differs in": lambda one: ", ".join(one.parts),
+}
+_STEPS: Columns = {
+    "outbox of": lambda one: one[0],
+    "step": lambda one: one[1].number,
+    "to": lambda one: one[1].to,
+    "is": lambda one: one[1].found,
 }
 
 
@@ -80,7 +87,8 @@ def verify(
 ) -> None:
     """Fold the log afresh, and compare what was made of it: states, read models, timers. Changes nothing.
 
-    Works while servers run. Exit 1 if anything is otherwise than the log says, or could not be compared.
+    Works while servers run. Exit 0 if all of it was compared and is the same; 1 if anything is otherwise than the log
+    says, or could not be compared; 6 if what was compared is the same, but something was not there to compare.
     """
     from taskscheduler.streams.replay.verify import verify
 
@@ -93,15 +101,16 @@ def verify(
             sides = list(_embedded(chosen.data_dir, wanted))
         else:
             sides, timers = _of_cluster(chosen, [chosen.data_dir, *(replica or ())], wanted)
-        if not sides and timers is None:
-            raise UsageError("there is nothing to compare: see --only and --replica")
         report = verify(place_of(chosen), sides, processes or os.cpu_count() or 1, timers=timers, say=say)
     if format_of(output) == "table":
         _tell(report)
     else:
         show(report, {}, output)
-    if not report.same:
+    if report.wrong:
         raise Failed
+    if not report.same:
+        say(f"not there to compare: {', '.join(one.side for one in report.compared if one.result == 'absent')}")
+        raise Failed(INCOMPLETE)
 
 
 def _embedded(data_dir: Path, wanted: set[Which]) -> Iterator[Side]:
@@ -125,12 +134,16 @@ def _of_cluster(settings: Settings, data_dirs: Sequence[Path], wanted: set[Which
             if found:
                 sides.append(Replica(f"state in {data_dir}", found))
             else:
-                say(f"no process keeps its state of log {log_id} in {data_dir}: name those that do with --replica")
+                why = f"no process keeps its state of log {log_id} there: name those that do"
+                sides.append(Absent(f"state in {data_dir}", why))
+            if found and (lacking := [str(partition) for partition in sorted(ends.keys() - found.keys())]):
+                name = f"state of partition {', '.join(lacking)} in {data_dir}"
+                sides.append(Absent(name, "a process keeps all partitions, and these are not there"))
     if "views" in wanted:
         if settings.cassandra.contact_points:
             sides.append(CassandraRows(settings.cassandra, settings.kafka))
         else:
-            say("the read models are left out: cassandra.contact_points is not set")
+            sides.append(Absent("read models", "cassandra.contact_points is not set"))
     return sides, FlinkTimers(settings.kafka) if "timers" in wanted else None
 
 
@@ -139,6 +152,8 @@ def _tell(report: Report) -> None:
     show_all(report.compared, _COMPARED, "table")
     if report.different:
         show_all(report.different, _DIFFERENT, "table")
+    if steps := [(one.task, step) for one in report.different for step in one.steps]:
+        show_all(steps, _STEPS, "table")
 
 
 def rebuild(settings: SettingsOptions = SETTINGS, *, execute: Execute = False, output: Output = None) -> None:

@@ -14,10 +14,12 @@ from taskscheduler.domain.values import Instant
 from taskscheduler.projections.projector import project
 from taskscheduler.streams.calendar_uses import Use, uses_of
 from taskscheduler.streams.claimable import place_of
+from taskscheduler.streams.outbox import has_steps, note
 from taskscheduler.streams.replay.fresh_rows import FreshRows
+from taskscheduler.streams.replay.steps import FreshSteps, add_step
 from taskscheduler.streams.replay.sums import Sums, hash_of
 from taskscheduler.streams.replica import Kept, chain_of
-from taskscheduler.streams.rocksdb import claim_tables, state_store, timer_table, use_table
+from taskscheduler.streams.rocksdb import claim_tables, outbox_table, state_store, timer_table, use_table
 
 
 class Fresh:
@@ -28,6 +30,7 @@ class Fresh:
 
     def __init__(self, *, projects: bool) -> None:
         self.tasks: dict[str, Kept] = {}
+        self._steps = FreshSteps()
         self.rows = FreshRows() if projects else None
         self._changed: set[str] = set()
         self._hashes: dict[str, int] = {}
@@ -46,6 +49,8 @@ class Fresh:
                 continue
             tasks[task_id] = Kept(after, record.wakeup, chain_of(kept.chain, record.record_id))
             self._changed.add(task_id)
+            if has_steps(record.events):
+                note(self._steps, task_id, record.events)
             if rows is not None:
                 accepted = accepted_as(
                     entry.partition, entry.position, entry.appended_at, record, kept.state, after, kept.wakeup
@@ -58,9 +63,13 @@ class Fresh:
             for task_id, kept in self.tasks.items():
                 for row in replica_rows(task_id, kept):
                     sums.add(task_id, *row)
+                for step in self._steps.rows(task_id):
+                    add_step(sums, *step)
             return
         for task_id in self._changed:
-            self._hashes[task_id] = sum(hash_of(*row) for row in replica_rows(task_id, self.tasks[task_id]))
+            state = sum(hash_of(*row) for row in replica_rows(task_id, self.tasks[task_id]))
+            steps = sum(hash_of(outbox_table.FAMILY, *row) for row in self._steps.rows(task_id))
+            self._hashes[task_id] = state + steps
         self._changed.clear()
         for task_id, hashed in self._hashes.items():
             sums.add_hash(task_id, "", hashed)
@@ -85,7 +94,7 @@ class Timer(NamedTuple):
 
 
 def replica_rows(task_id: str, kept: Kept) -> Iterator[tuple[str, bytes, bytes]]:
-    """What lies on disk of a stream in a replica that decides: family, key and value of each row."""
+    """What lies on disk of the state of a stream in a replica that decides: family, key and value of each row."""
     yield from state_store.rows_of(task_id, kept)
     task = kept.state
     if kept.wakeup is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from taskscheduler.domain.decision import FOLD_VERSION
 from taskscheduler.projections.projector import TABLES
 from taskscheduler.projections.tables import Table
 from taskscheduler.streams.replay.fresh_rows import CODECS, owner_column
+from taskscheduler.streams.replay.steps import add_step
 from taskscheduler.streams.replay.sums import NOBODY, Sums
 from taskscheduler.streams.replica import Position
-from taskscheduler.streams.rocksdb import claim_tables, timer_table, use_table
+from taskscheduler.streams.rocksdb import claim_tables, outbox_table, timer_table, use_table
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.keys import successor
@@ -51,21 +52,21 @@ def open_to_look(path: Path) -> Database:
 
 
 def state_sums(path: Path, only: Collection[str] | None = None) -> Held:
-    """What a replica keeps in a directory: states with their active runs and keys, timers, waiting runs."""
+    """What a replica keeps in a directory: states with their active runs and keys, timers, waiting runs and steps."""
     with open_to_look(path) as database:
         position = _position(database)
         sums = Sums(only)
-        if not position.position:
-            return Held(position, sums.of)
         for name in ("state", "state_runs", "state_keys", OTHERS):
-            for key, value in database.family(name).scan():
+            for key, value in _rows(database, name):
                 sums.add(key.partition(b"\0")[0].decode(), name, key, value)
-        for key, value in database.family(timer_table.FAMILY).scan():
+        for key, value in _rows(database, timer_table.FAMILY):
             sums.add(key[8:].decode(), timer_table.FAMILY, key, value)
-        for key, _ in database.family(claim_tables.FAMILIES[0]).scan():
+        for key, _ in _rows(database, claim_tables.FAMILIES[0]):
             sums.add(claim_tables.task_of(key), claim_tables.FAMILIES[0], key, b"")
-        for key, value in database.family(use_table.FAMILY).scan():
+        for key, value in _rows(database, use_table.FAMILY):
             sums.add(key.partition(b"\0")[2].decode(), use_table.FAMILY, key, value)
+        for key, value in _rows(database, outbox_table.FAMILY):
+            add_step(sums, key, value)
         return Held(position, sums.of, position.fold_version != FOLD_VERSION)
 
 
@@ -74,7 +75,7 @@ def row_sums(path: Path, tables: Collection[str], only: Collection[str] | None =
     with open_to_look(path) as database:
         position = _position(database)
         sums = Sums(only)
-        if not position.position:
+        if not _has(database, FAMILY):
             return Held(position, sums.of)
         views = RocksViews(Buffer(database), database.format.log_id)
         for number, table in enumerate(TABLES, start=1):
@@ -102,5 +103,12 @@ def _owner(table: Table[Any]) -> Callable[[bytes], str]:
 
 def _position(database: Database) -> Position:
     # A log that was just brought here has not been folded by anybody.
-    begun = any(family.name == "position" for family in database.families)
-    return StateStore(Buffer(database)).position() if begun else Position()
+    return StateStore(Buffer(database)).position() if _has(database, "position") else Position()
+
+
+def _rows(database: Database, name: str) -> Iterator[tuple[bytes, bytes]]:
+    return database.family(name).scan() if _has(database, name) else iter(())
+
+
+def _has(database: Database, name: str) -> bool:
+    return any(family.name == name for family in database.families)

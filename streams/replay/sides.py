@@ -20,7 +20,7 @@ _HALVES = ({EVENTS.name}, {table.name for table in TABLES if table is not EVENTS
 
 
 class Replica:
-    """What decides: its states, timers and waiting runs, in a directory for each partition that it follows."""
+    """What decides: its states, timers, waiting runs and steps, in a directory for each partition that it follows."""
 
     def __init__(self, name: str, folders: Mapping[int, Path]) -> None:
         self.name = name
@@ -39,6 +39,18 @@ class Replica:
             {partition: one.position.record_id for partition, one in by_partition.items()},
             wrong=STALE if any(one.stale for one in held) else None,
         )
+
+
+class Absent:
+    """What should be somewhere and is not: `why` says where it was looked for."""
+
+    def __init__(self, name: str, why: str) -> None:
+        self.name = name
+        self._why = why
+
+    def look(self, jobs: Jobs, only: Collection[str] | None) -> Look:
+        """Nothing."""
+        return Look("state", absent=self._why)
 
 
 class EmbeddedRows:

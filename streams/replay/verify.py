@@ -14,8 +14,9 @@ from taskscheduler.streams.replay.between import between
 from taskscheduler.streams.replay.folding import Folded, Kind, Place, Stop, fold_share, log_of, touched
 from taskscheduler.streams.replay.fresh_rows import add_shared
 from taskscheduler.streams.replay.jobs import Jobs
-from taskscheduler.streams.replay.report import Compared, Difference, Report, compared, failed
+from taskscheduler.streams.replay.report import Compared, Difference, Report, absent, compared, failed
 from taskscheduler.streams.replay.source import Share
+from taskscheduler.streams.replay.steps import named
 from taskscheduler.streams.replay.sums import NOBODY, Sums, different, parts
 from taskscheduler.streams.replay.timers import Asked
 from taskscheduler.streams.replay.verify_timers import compare
@@ -29,12 +30,15 @@ LOOKS = 4
 NAMED = 10_000
 """Tasks that are looked at once more, part by part."""
 
+NOTHING_FOLDED = "nothing of the log has been folded there yet"
+
 
 class Look(msgspec.Struct, frozen=True):
     """What one side holds: the sums of its rows at `positions`, by partition.
 
     `names` are the ids of the records there, as far as the side knows them. Where the side went on meanwhile, some of
-    what it holds is newer, up to `until`. `wrong` says why it cannot be compared.
+    what it holds is newer, up to `until`. `wrong` says why it cannot be compared, `absent` why there is nothing to
+    compare.
     """
 
     kind: Kind
@@ -43,6 +47,7 @@ class Look(msgspec.Struct, frozen=True):
     names: Mapping[int, str] = {}
     until: Mapping[int, int] = {}
     wrong: str | None = None
+    absent: str | None = None
 
 
 class Side(Protocol):
@@ -88,26 +93,36 @@ class _Verifier:
         looks = self._look(self._sides, None)
         log_id, ends = log_of(self._place)
         wrong = {name: why for name, look in looks.items() if (why := look.wrong or _ahead(look, ends))}
-        good = {name: look for name, look in looks.items() if name not in wrong}
+        missing = {name: why for name, look in looks.items() if name not in wrong and (why := _absent(look))}
+        good = {name: look for name, look in looks.items() if name not in wrong and name not in missing}
         asked = {} if self._timers is None else {self._timers.name: Look("timers", ends)}
         fresh, diverged = self._fold(good | asked, None)
         wrong |= diverged
         open_ones = {name: different(fresh[name], look.sums) for name, look in good.items() if name not in wrong}
         found, changing = self._look_again(open_ones, good)
-        told = [
-            failed(side.name, looks[side.name].positions, wrong[side.name])
-            if side.name in wrong
-            else _compared(side.name, looks[side.name], found.get(side.name, []), changing.get(side.name, 0))
-            for side in self._sides
-        ]
-        differences = [one for side in self._sides for one in found.get(side.name, [])]
+        told = []
+        for name, look in looks.items():
+            if name in wrong:
+                told.append(failed(name, look.positions, wrong[name]))
+            elif name in missing:
+                told.append(absent(name, look.positions, missing[name]))
+            else:
+                told.append(_compared(name, look, ends, found.get(name, []), changing.get(name, 0)))
+        differences = [one for name in looks for one in found.get(name, [])]
         if self._timers is not None:
-            self._say(f"asking for the timers of {len(fresh[self._timers.name]):,} tasks")
-            one, more = compare(self._place, self._timers, self._jobs, fresh[self._timers.name], ends)
+            one, more = self._ask(self._timers, fresh[self._timers.name], ends)
             told.append(one)
             differences += more
         seconds = round(time.monotonic() - self._started, 3)
         return Report(log_id, self._records, seconds, told, differences)
+
+    def _ask(
+        self, timers: Asked, fresh: Mapping[str, int], ends: Mapping[int, int]
+    ) -> tuple[Compared, list[Difference]]:
+        if not fresh:
+            return absent(timers.name, ends, "the log holds no record yet"), []
+        self._say(f"asking for the timers of {len(fresh):,} tasks")
+        return compare(self._place, timers, self._jobs, fresh, ends)
 
     def _look_again(
         self, open_ones: Mapping[str, Sequence[str]], looks: Mapping[str, Look]
@@ -127,7 +142,7 @@ class _Verifier:
                 told = parts(self._otherwise(fresh[name], again[name], moved))
                 steady = not looks[name].until
                 found.setdefault(name, []).extend(
-                    Difference(task or None, name, tuple(told.get(task, ())))
+                    Difference(task or None, name, *named(task, told.get(task, []), fresh[name], again[name].sums))
                     for task in tasks
                     if steady or (task in told and task not in moved)
                 )
@@ -172,7 +187,7 @@ class _Verifier:
             for partition, wanted in sorted(stops.items())
             for share in self._shares(max(wanted).position, len(stops))
         ]
-        if only is None:
+        if only is None and work:
             total = sum(max(wanted).position for wanted in stops.values())
             self._say(f"folding {total:,} records")
             self._records = total
@@ -209,6 +224,13 @@ def _expected(
     return sums.of
 
 
+def _absent(look: Look) -> str | None:
+    # Whatever lies there although nothing was folded is compared: then the log says that it should not.
+    if look.absent is None and not look.sums and not any(look.positions.values()):
+        return NOTHING_FOLDED
+    return look.absent
+
+
 def _ahead(look: Look, ends: Mapping[int, int]) -> str | None:
     for partition, position in look.positions.items():
         if position > ends.get(partition, 0):
@@ -231,5 +253,7 @@ def _diverged(look: Look, shares: Mapping[int, Sequence[Folded]]) -> str | None:
     return None
 
 
-def _compared(name: str, look: Look, found: Sequence[Difference], changing: int) -> Compared:
-    return compared(name, look.positions, len(look.sums.keys() - {NOBODY}), len(found), changing)
+def _compared(name: str, look: Look, ends: Mapping[int, int], found: Sequence[Difference], changing: int) -> Compared:
+    behind = sum(max(0, ends.get(partition, 0) - position) for partition, position in look.positions.items())
+    tasks = len(look.sums.keys() - {NOBODY})
+    return compared(name, look.positions, tasks, len(found), changing=changing, behind=behind)

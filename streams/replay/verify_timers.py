@@ -29,7 +29,7 @@ def compare(
     except Unanswered as error:
         return failed(asked.name, positions, str(error)), []
     found = [Difference(task_id, asked.name, parts) for task_id, parts in sorted(wrong.items())]
-    return compared(asked.name, positions, len(fresh), len(found), 0), found
+    return compared(asked.name, positions, len(fresh), len(found)), found
 
 
 def _ask(place: Place, asked: Asked, jobs: Jobs, fresh: Mapping[str, int]) -> dict[str, tuple[str, ...]]:

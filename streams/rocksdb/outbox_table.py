@@ -21,12 +21,11 @@ class RocksOutboxTable:
 
     def put(self, sender: str, receiver: str, told: Told) -> None:
         """Let a step wait."""
-        self._rows.insert(_pair(sender, receiver) + told.number.to_bytes(8, "big"), told)
+        self._rows.insert(_key(sender, receiver, told.number), told)
 
     def delete_up_to(self, sender: str, receiver: str, number: int) -> None:
         """Steps up to a number wait no more."""
-        start = _pair(sender, receiver)
-        for key, _ in list(self._rows.scan(start, start + (number + 1).to_bytes(8, "big"))):
+        for key, _ in list(self._rows.scan(_pair(sender, receiver), _key(sender, receiver, number + 1))):
             self._rows.delete(key)
 
     def clear(self, sender: str) -> None:
@@ -53,5 +52,20 @@ class RocksOutboxTable:
         return sum(1 for _ in self._rows.scan(b"", b"\xff" * 8, limit=limit))
 
 
+def row_of(sender: str, receiver: str, told: Told) -> tuple[bytes, bytes]:
+    """Key and value of a step on disk."""
+    return _key(sender, receiver, told.number), _encode(told)
+
+
+def step_of(key: bytes) -> tuple[str, str, int]:
+    """Sender, receiver and number of a step, from its key."""
+    sender, _, rest = key.partition(b"\0")
+    return sender.decode(), rest[:-9].decode(), int.from_bytes(rest[-8:], "big")
+
+
 def _pair(sender: str, receiver: str) -> bytes:
     return f"{sender}\0{receiver}\0".encode()
+
+
+def _key(sender: str, receiver: str, number: int) -> bytes:
+    return _pair(sender, receiver) + number.to_bytes(8, "big")

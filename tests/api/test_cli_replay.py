@@ -15,7 +15,7 @@ from cli_stub import Run
 from taskscheduler.api.bootstrap import FAMILIES
 from taskscheduler.streams.replay import exporting, importing
 from taskscheduler.streams.replay.targets import RocksTarget
-from taskscheduler.streams.rocksdb import rebuild
+from taskscheduler.streams.rocksdb import outbox_table, rebuild
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.event_log import RocksEventLog
@@ -78,6 +78,33 @@ def test_verify_names_what_differs_and_exits_with_1(data: Path, replay: Told, cl
     assert "often" in table
     assert "differs in" in table
     assert f"{len(log_rows(data))} records" in said
+
+
+def test_verify_names_each_step_that_is_missing(data: Path, cli: Run) -> None:
+    (gone, _), *_ = rows_in(data, outbox_table.FAMILY)
+    put(data, outbox_table.FAMILY, [(gone, None)])
+    code, table, _ = cli("replay", "verify", "--processes", "1", "-o", "table")
+    assert code == 1
+    assert "first state outbox" in " ".join(table.split())
+    assert table.splitlines()[-1].split() == ["first", "2", "often", "missing"]
+
+
+def test_verify_of_what_was_brought_and_never_served_does_not_say_that_it_is_the_same(
+    data: Path, replay: Told, cli: Run, tmp_path: Path
+) -> None:
+    assert replay("export", "log.gz")[0] == 0
+    assert replay("import", "log.gz", "--data-dir", "other", "--execute")[0] == 0
+    code, report, said = replay("verify", "--processes", "1", "--data-dir", "other")
+    assert code == 6
+    assert [(one["side"], one["result"]) for one in report["compared"]] == [
+        ("state", "absent"),
+        ("read models", "absent"),
+    ]
+    assert said.splitlines()[-1] == "not there to compare: state, read models"
+    code, table, _ = cli("replay", "verify", "--processes", "1", "--data-dir", "other", "-o", "table")
+    assert (code, "nothing of the log has been folded there yet" in table) == (6, True)
+    asyncio.run(fold(tmp_path / "other"))
+    assert replay("verify", "--processes", "1", "--data-dir", "other")[0] == 0
 
 
 def test_what_another_process_cannot_open_is_said(replay: Told, tmp_path: Path) -> None:

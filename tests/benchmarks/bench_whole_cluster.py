@@ -159,12 +159,12 @@ async def drained(dispatch: Connection, projector: Connection, runs: float, begi
 
 async def verify(plan: Plan) -> dict[str, float]:
     """Seconds in which `replay verify` holds everything that was made of the log so far against it."""
-    replicas = [f"--replica={plan.folder / name / 'data'}" for name in (*API, "dispatch")]
+    first, *others = [str(plan.folder / name / "data") for name in (*API, "dispatch")]
     began = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "taskscheduler.api.cli", "replay", "verify", "-o", "json"),
         *(f"--set={path}={value}" for path, value in plan.flags().items()),
-        *("--data-dir", str(plan.folder / "none"), *replicas),
+        *("--data-dir", first, *(f"--replica={other}" for other in others)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

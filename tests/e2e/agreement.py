@@ -36,7 +36,7 @@ async def _verified(cluster: Cluster, ends: Mapping[int, int]) -> dict[str, Any]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "taskscheduler.api.cli", "replay", "verify", "-o", "json", "--processes", "1"),
         *(f"--set={path}={value}" for path, value in cluster.plan.flags().items()),
-        *("--data-dir", str(folder / "none"), *(f"--replica={path}" for path in replicas)),
+        *("--data-dir", str(replicas[0]), *(f"--replica={path}" for path in replicas[1:])),
         env={name: value for name, value in os.environ.items() if not name.startswith("TASKSCHEDULER_")},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from taskscheduler.api.bootstrap import FAMILIES, open_storage
 from taskscheduler.domain.decision import AnyAccepted, Record
+from taskscheduler.domain.definition import Definition, NoopTarget
 from taskscheduler.domain.entities import rules_of
 from taskscheduler.domain.events import FiresSkipped, RunsExpired
 from taskscheduler.domain.limit_definition import Granted, LimitDefinition, limit_id
@@ -16,11 +17,13 @@ from taskscheduler.domain.messages import (
     Announce,
     Backfill,
     Complete,
+    Create,
     DefineLimit,
     GrantSlots,
     Lose,
     Retry,
     StartOperation,
+    Taken,
     Want,
 )
 from taskscheduler.domain.operation import operation_id
@@ -30,10 +33,12 @@ from taskscheduler.domain.worker import worker_id
 from taskscheduler.domain.worker_info import WorkerInfo
 from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.tables import Key
+from taskscheduler.streams.calendar_uses import CalendarUses
 from taskscheduler.streams.claimable import Claimables
 from taskscheduler.streams.codec import encode_record
 from taskscheduler.streams.dispatch.dispatcher import HOLDER
 from taskscheduler.streams.holders import Holders
+from taskscheduler.streams.outbox import Outbox
 from taskscheduler.streams.replica import Replica
 from taskscheduler.streams.rocksdb.database import Batch, Database
 from taskscheduler.streams.rocksdb.event_log import DECISION_TOPIC
@@ -43,8 +48,8 @@ from tests.projections.history import EVERY_MINUTE, START, History
 
 
 def a_history(rounds: int = 3) -> History:
-    """Tasks that fired and failed, one run again and reported late; calendars, one of them deleted and one changed; a
-    worker, an operation and a limit."""
+    """Tasks that fired and failed, one run again and reported late, one with steps that wait; calendars, one of them
+    deleted and one changed; a worker, an operation and a limit."""
     history = History()
     history.define("holidays", "2026-12-25")
     history.define("gone", "2026-05-01")
@@ -63,6 +68,11 @@ def a_history(rounds: int = 3) -> History:
         history.do("often", Backfill(START, history.now, "buffer_all"))
     skipped = FiresSkipped(history.now, "stretch", START - 3 * HOUR, "missed", START - HOUR, 121)
     history.record("often", (skipped, RunsExpired(history.now, START - 2 * HOUR, None)))
+    history.do("first", Create(Definition("first", EVERY_MINUTE, NoopTarget(), then=("often", "waiting"))))
+    for result in ('"one"', '"two"'):
+        history.advance(MINUTE)
+        history.succeed("first", result)
+    history.do("first", Taken({"often": 1}))
     history.define("holidays", "2026-12-25", "2026-12-26", note="both")
     history.undefine("gone")
     history.do(worker_id("w"), Announce(WorkerInfo("5c1f", ("mail",)), 2))
@@ -99,6 +109,8 @@ async def fold(path: Path) -> None:
             Timers(storage.timers),
             Claimables(storage.claimable, lambda: 0),
             Holders(storage.holders, always=(HOLDER,)),
+            CalendarUses(storage.uses),
+            Outbox(storage.outbox),
         )
         replica = Replica(storage.log, storage.store, derived)
         await replica.catch_up()
@@ -118,9 +130,11 @@ def log_rows(path: Path) -> list[Row]:
         return list(LogRows(database).rows(1))
 
 
-def put(path: Path, family: str, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+def put(
+    path: Path, family: str, rows: Iterable[tuple[bytes, bytes | None]], families: Sequence[str] = FAMILIES
+) -> None:
     """Write to a data directory behind everybody's back; None removes."""
-    with Database(path, FAMILIES) as database:
+    with Database(path, families) as database:
         batch = Batch()
         for key, value in rows:
             if value is None:
@@ -130,7 +144,7 @@ def put(path: Path, family: str, rows: Iterable[tuple[bytes, bytes | None]]) -> 
         database.write(batch)
 
 
-def rows_in(path: Path, family: str) -> list[tuple[bytes, bytes]]:
+def rows_in(path: Path, family: str, families: Sequence[str] = FAMILIES) -> list[tuple[bytes, bytes]]:
     """What lies in a family."""
-    with Database(path, FAMILIES) as database:
+    with Database(path, families) as database:
         return list(database.family(family).scan())

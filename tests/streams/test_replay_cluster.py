@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import shutil
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -21,10 +22,9 @@ from taskscheduler.api.settings import Settings
 from taskscheduler.commands.ports import LogUnavailable
 from taskscheduler.domain.entities import id_of, stream_of
 from taskscheduler.streams.replay import importing
-from taskscheduler.streams.rocksdb.database import Database
 from tests.projections.history import EVERY_MINUTE, History
 from tests.streams.kafka_kit import now
-from tests.streams.replay_kit import a_history, fold, lay_down, log_rows
+from tests.streams.replay_kit import a_history, fold, lay_down, log_rows, put, rows_in
 from tests.support.engines import Cluster, Flink
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -240,11 +240,11 @@ def test_verify_names_the_task_whose_timer_is_not_as_the_log_says(
     code, report, said = replay("verify", *there.flags, "--processes", "1")
     assert code == 1, said
     assert [(one["side"], one["result"], one["tasks"]) for one in report["compared"]] == [
-        (f"state in {there.settings.data_dir}", "same", 18),
-        ("read models", "same", 17),
-        ("timers in Flink", "differs", 18),
+        (f"state in {there.settings.data_dir}", "same", 19),
+        ("read models", "same", 18),
+        ("timers in Flink", "differs", 19),
     ], report
-    assert report["different"] == [{"task": made, "side": "timers in Flink", "parts": ["version"]}]
+    assert report["different"] == [{"task": made, "side": "timers in Flink", "parts": ["version"], "steps": []}]
 
 
 def test_verify_names_what_was_harmed_in_cassandra(there: Scheduler, made: str) -> None:
@@ -276,26 +276,49 @@ def test_verify_names_what_was_harmed_in_cassandra(there: Scheduler, made: str) 
     assert {one["task"]: sorted(one["parts"]) for one in report["different"]} == wanted
 
 
+def test_verify_tells_which_states_are_not_there(there: Scheduler, made: str, tmp_path: Path) -> None:
+    [folder] = there.settings.data_dir.glob("*/commands-*")
+    other = tmp_path / folder.relative_to(there.settings.data_dir)
+    shutil.copytree(folder, other)
+    shutil.rmtree(other / "1")
+    others = [f"--replica={tmp_path}", f"--replica={tmp_path / 'none'}"]
+    code, report, said = replay("verify", *there.flags, *others, "--processes", "1", "--only", "state")
+    assert code == 6, (report, said)
+    assert {one["side"]: one["result"] for one in report["compared"]} == {
+        f"state in {there.settings.data_dir}": "same",
+        f"state in {tmp_path}": "same",
+        f"state of partition 1 in {tmp_path}": "absent",
+        f"state in {tmp_path / 'none'}": "absent",
+    }
+
+
 def test_verify_names_what_was_harmed_in_a_state(there: Scheduler, made: str) -> None:
     from taskscheduler.api.cluster.commands import FAMILIES
     from taskscheduler.streams.kafka.partitioning import partition_of
-    from taskscheduler.streams.rocksdb.database import Batch
+    from taskscheduler.streams.rocksdb.outbox_table import step_of
 
     [folder] = there.settings.data_dir.glob("*/commands-*")
-    with Database(folder / str(partition_of("task/task-2", PARTITIONS)), FAMILIES) as database:
-        batch = Batch()
-        batch.delete(database.family("state"), b"task-2")
-        database.write(batch)
+    put(folder / str(partition_of("task/task-2", PARTITIONS)), "state", [(b"task-2", None)], FAMILIES)
+    sender = folder / str(partition_of("task/first", PARTITIONS))
+    (gone, _), *_ = rows_in(sender, "outbox", FAMILIES)
+    put(sender, "outbox", [(gone, None)], FAMILIES)
     code, report, said = replay("verify", *there.flags, "--processes", "1", "--only", "state")
     assert code == 1, said
-    assert [(one["task"], one["parts"]) for one in report["different"]] == [("task-2", ["state"])]
+    _, to, number = step_of(gone)
+    assert [(one["task"], one["parts"], one["steps"]) for one in report["different"]] == [
+        ("first", ["outbox"], [{"to": to, "number": number, "found": "missing"}]),
+        ("task-2", ["state"], []),
+    ]
 
 
 def test_verify_finds_a_whole_cluster_in_good_order_while_it_works(cluster: Cluster) -> None:
     ids = [f"v{uuid.uuid4().hex}" for _ in range(5)]
     for number, task_id in enumerate(ids):
         body = {"id": task_id, "name": f"verified {number}", "schedule": {"every": "1s"}, "target": {"type": "noop"}}
-        _post(f"{cluster.urls[number % 2]}/api/tasks", body)
+        token = _post(f"{cluster.urls[number % 2]}/api/tasks", body)
+        # Read models that hold nothing yet would not be there to compare.
+        request = urllib.request.Request(f"{cluster.urls[0]}/api/tasks?limit=1", headers={"Consistency-Token": token})
+        urllib.request.urlopen(request, timeout=30).close()
     try:
         _verify(cluster)
     finally:
@@ -303,19 +326,19 @@ def test_verify_finds_a_whole_cluster_in_good_order_while_it_works(cluster: Clus
             _post(f"{cluster.urls[0]}/api/tasks/{task_id}/cancel", {})
 
 
-def _post(url: str, body: Any) -> None:
+def _post(url: str, body: Any) -> str:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as reply:
         assert reply.status in (200, 201)
+        return str(reply.headers["Consistency-Token"])
 
 
 def _verify(cluster: Cluster) -> None:
     plan = cluster.plan
-    replicas = [f"--replica={plan.folder / name / 'data'}" for name in ("api-1", "api-2", "dispatch")]
+    first, *others = [str(plan.folder / name / "data") for name in ("api-1", "api-2", "dispatch")]
+    replicas = ["--data-dir", first, *(f"--replica={other}" for other in others)]
     flags = [f"--set={path}={value}" for path, value in plan.flags().items()]
-    code, report, said = replay(
-        "verify", *flags, *replicas, "--processes", "1", "--data-dir", str(plan.folder / "none")
-    )
+    code, report, said = replay("verify", *flags, *replicas, "--processes", "1")
     assert code == 0, (report, said)
     assert [one["result"] for one in report["compared"]] == ["same"] * 5
     assert report["records"] > 0

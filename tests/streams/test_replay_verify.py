@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from taskscheduler.api.bootstrap import FAMILIES
+from taskscheduler.domain.steps import Link, Told
 from taskscheduler.domain.values import MINUTE
 from taskscheduler.projections.memory import MemoryViews
 from taskscheduler.projections.projector import TABLES, Projector
@@ -21,13 +22,16 @@ from taskscheduler.streams.replay import verify_timers
 from taskscheduler.streams.replay.fresh import Fresh, Timer
 from taskscheduler.streams.replay.fresh_rows import CODECS, add_shared, owner_column
 from taskscheduler.streams.replay.jobs import Jobs
-from taskscheduler.streams.replay.report import Difference, Report
+from taskscheduler.streams.replay.report import Difference, Report, WaitingStep
 from taskscheduler.streams.replay.sides import STALE, EmbeddedRows, Replica
 from taskscheduler.streams.replay.sums import NOBODY, Sums, different
 from taskscheduler.streams.replay.timers import Unanswered
 from taskscheduler.streams.replay.verify import verify
+from taskscheduler.streams.rocksdb import outbox_table
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Database
+from taskscheduler.streams.rocksdb.outbox_table import row_of, step_of
+from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES
 from taskscheduler.streams.rocksdb.state_store import StateStore
 from taskscheduler.streams.rocksdb.views import FAMILY
 from tests.projections.commands import Step, steps
@@ -35,7 +39,7 @@ from tests.projections.history import History
 from tests.streams.replay_kit import a_history, as_decided, fold, lay_down, put, rows_in
 
 OTHERS = ("calendar/holidays", "calendar/gone", "worker/w", "operation/o", "limit/queue:mail")
-STREAMS = ("often", "failing", "waiting", *OTHERS)
+STREAMS = ("often", "failing", "waiting", "first", *OTHERS)
 PARTS_OF_A_TASK = {"tasks", "tasks_by_created", "tasks_by_next_fire", "tasks_by_name", "runs", "events"}
 
 
@@ -160,14 +164,47 @@ def test_a_replica_that_is_behind_is_compared_where_it_is(tmp_path: Path) -> Non
     lay_down(history, path)
     report = check(path)
     assert report.same
-    assert report.compared[0].positions == {"0": at}
+    assert [(one.positions, one.behind) for one in report.compared] == [({"0": at}, len(history.entries) - at)] * 2
 
 
-def test_a_log_that_nobody_folded_yet_has_nothing_to_compare(tmp_path: Path) -> None:
+@pytest.mark.parametrize("families", [LOG_FAMILIES, FAMILIES])
+def test_a_log_that_nobody_folded_yet_has_nothing_to_compare(tmp_path: Path, families: tuple[str, ...]) -> None:
     lay_down(a_history(1), tmp_path / "data")
+    Database(tmp_path / "data", families).close()
     report = check(tmp_path / "data")
-    assert report.same
-    assert report.compared[0].positions == {"0": 0}
+    assert [(one.side, one.result, one.detail) for one in report.compared] == [
+        ("state", "absent", module.NOTHING_FOLDED),
+        ("read models", "absent", module.NOTHING_FOLDED),
+    ]
+    assert (report.same, report.wrong, report.records) == (False, False, 0)
+
+
+def test_what_lies_where_nothing_was_folded_is_too_much(tmp_path: Path) -> None:
+    lay_down(a_history(1), tmp_path / "data")
+    put(tmp_path / "data", "state", [(b"often", b"")])
+    report = check(tmp_path / "data")
+    assert [one.result for one in report.compared] == ["differs", "absent"]
+    assert report.different == [Difference("often", "state", ("state",))]
+
+
+def test_every_step_that_is_otherwise_is_named(data: Path) -> None:
+    rows = {step_of(key): (key, value) for key, value in rows_in(data, outbox_table.FAMILY)}
+    waiting = [("often", 2), ("often", 3), ("waiting", 1), ("waiting", 2), ("waiting", 3)]
+    assert list(rows) == [("first", *step) for step in waiting]
+    changed, gone = rows["first", "often", 2], rows["first", "waiting", 1]
+    more = [row_of(sender, "often", Told(9, Link())) for sender in ("first", "nobody")]
+    put(data, outbox_table.FAMILY, [(changed[0], _flip(changed[1])), (gone[0], None), *more])
+    for processes in (1, 2):
+        report = check(data, processes)
+        first = (
+            WaitingStep("often", 2, "changed"),
+            WaitingStep("often", 9, "too many"),
+            WaitingStep("waiting", 1, "missing"),
+        )
+        assert report.different == [
+            Difference("first", "state", ("outbox",), first),
+            Difference("nobody", "state", ("outbox",), (WaitingStep("often", 9, "too many"),)),
+        ]
 
 
 def test_a_server_that_is_running_is_looked_at_without_disturbing_it(data: Path) -> None:
