@@ -46,6 +46,12 @@ from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES, LogRows, Row
 from taskscheduler.streams.timers import Timers
 from tests.projections.history import EVERY_MINUTE, START, History
 
+STREAMS = (
+    *("often", "failing", "waiting", "first"),
+    *("calendar/holidays", "calendar/gone", "worker/w", "operation/o", "limit/queue:mail"),
+)
+"""The ids of all that `a_history` is about."""
+
 
 def a_history(rounds: int = 3) -> History:
     """Tasks that fired and failed, one run again and reported late, one with steps that wait; calendars, one of them

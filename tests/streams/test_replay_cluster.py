@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import shutil
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from taskscheduler.api.cli.main import run
 from taskscheduler.api.local_cluster.preparation import settings_of
 from taskscheduler.api.settings import Settings
 from taskscheduler.commands.ports import LogUnavailable
@@ -24,20 +22,13 @@ from taskscheduler.domain.entities import id_of, stream_of
 from taskscheduler.streams.replay import importing
 from tests.projections.history import EVERY_MINUTE, History
 from tests.streams.kafka_kit import now
+from tests.streams.replay_command import flags_of, replay
 from tests.streams.replay_kit import a_history, fold, lay_down, log_rows, put, rows_in
 from tests.support.engines import Cluster, Flink
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 
 PARTITIONS = 3
-
-
-def replay(*arguments: str) -> tuple[int, Any, str]:
-    """A command line in this process; gives the exit code, what was printed as JSON, and what was said."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        code = run(["replay", *arguments, "-o", "json"])
-    return code, json.loads(out.getvalue()) if out.getvalue() else None, err.getvalue()
 
 
 class Scheduler(msgspec.Struct, frozen=True):
@@ -52,20 +43,7 @@ class Scheduler(msgspec.Struct, frozen=True):
     @property
     def flags(self) -> list[str]:
         """How the command line finds it."""
-        kafka, cassandra = self.settings.kafka, self.settings.cassandra
-        values = {
-            "kafka.bootstrap_servers": ",".join(kafka.bootstrap_servers),
-            "kafka.topic_prefix": kafka.topic_prefix,
-            "kafka.partitions": kafka.partitions,
-            "kafka.development": "true",
-            "cassandra.contact_points": ",".join(cassandra.contact_points),
-            "cassandra.keyspace": cassandra.keyspace,
-            "cassandra.replication": cassandra.replication,
-        }
-        return [
-            *("--profile", "cluster", "--data-dir", str(self.settings.data_dir)),
-            *(f"--set={path}={value}" for path, value in values.items()),
-        ]
+        return flags_of(self.settings)
 
 
 @pytest.fixture(scope="module")
@@ -293,15 +271,15 @@ def test_verify_tells_which_states_are_not_there(there: Scheduler, made: str, tm
 
 
 def test_verify_names_what_was_harmed_in_a_state(there: Scheduler, made: str) -> None:
-    from taskscheduler.api.cluster.commands import FAMILIES
+    from taskscheduler.api.cluster import commands
     from taskscheduler.streams.kafka.partitioning import partition_of
     from taskscheduler.streams.rocksdb.outbox_table import step_of
 
     [folder] = there.settings.data_dir.glob("*/commands-*")
-    put(folder / str(partition_of("task/task-2", PARTITIONS)), "state", [(b"task-2", None)], FAMILIES)
+    put(folder / str(partition_of("task/task-2", PARTITIONS)), "state", [(b"task-2", None)], commands.FAMILIES)
     sender = folder / str(partition_of("task/first", PARTITIONS))
-    (gone, _), *_ = rows_in(sender, "outbox", FAMILIES)
-    put(sender, "outbox", [(gone, None)], FAMILIES)
+    (gone, _), *_ = rows_in(sender, "outbox", commands.FAMILIES)
+    put(sender, "outbox", [(gone, None)], commands.FAMILIES)
     code, report, said = replay("verify", *there.flags, "--processes", "1", "--only", "state")
     assert code == 1, said
     _, to, number = step_of(gone)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +17,22 @@ from taskscheduler.domain.values import MINUTE
 from taskscheduler.projections.memory import MemoryViews
 from taskscheduler.projections.projector import TABLES, Projector
 from taskscheduler.streams.replay import verify as module
-from taskscheduler.streams.replay import verify_timers
-from taskscheduler.streams.replay.fresh import Fresh, Timer
+from taskscheduler.streams.replay.fresh import Fresh
 from taskscheduler.streams.replay.fresh_rows import CODECS, add_shared, owner_column
 from taskscheduler.streams.replay.jobs import Jobs
 from taskscheduler.streams.replay.report import Difference, Report, WaitingStep
 from taskscheduler.streams.replay.sides import STALE, EmbeddedRows, Replica
 from taskscheduler.streams.replay.sums import NOBODY, Sums, different
-from taskscheduler.streams.replay.timers import Unanswered
 from taskscheduler.streams.replay.verify import verify
 from taskscheduler.streams.rocksdb import outbox_table
-from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.outbox_table import row_of, step_of
 from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES
-from taskscheduler.streams.rocksdb.state_store import StateStore
 from taskscheduler.streams.rocksdb.views import FAMILY
 from tests.projections.commands import Step, steps
 from tests.projections.history import History
-from tests.streams.replay_kit import a_history, as_decided, fold, lay_down, put, rows_in
+from tests.streams.replay_kit import STREAMS, a_history, fold, lay_down, put, rows_in
 
-OTHERS = ("calendar/holidays", "calendar/gone", "worker/w", "operation/o", "limit/queue:mail")
-STREAMS = ("often", "failing", "waiting", "first", *OTHERS)
 PARTS_OF_A_TASK = {"tasks", "tasks_by_created", "tasks_by_next_fire", "tasks_by_name", "runs", "events"}
 
 
@@ -284,88 +277,6 @@ def test_fresh_rows_are_those_that_a_store_ends_up_with(moves: list[Step]) -> No
     fresh.rows.sums(sums)
     add_shared(sums, [(0, fresh.rows.counters)], [fresh.rows.shared()])
     assert different(sums.of, stored.of) == []
-
-
-class _Job:
-    """Keeps a timer of each task; what it said before wins as long as there is any."""
-
-    name = "timers"
-
-    def __init__(self, kept: Mapping[str, Timer], *before: Mapping[str, Timer]) -> None:
-        self._kept = kept
-        self._before = list(before)
-
-    def ask(self, tasks: Collection[str]) -> Mapping[str, Timer]:
-        said = self._before.pop(0) if self._before else {}
-        return {task: said.get(task, self._kept[task]) for task in tasks}
-
-
-@pytest.fixture(scope="module")
-def timers(folded: Path) -> dict[str, Timer]:
-    """As the replica has them."""
-    with Database(folded, FAMILIES) as database:
-        store = StateStore(Buffer(database))
-        kept = {task: store.load(task) for task in STREAMS}
-    return {task: Timer(one.state.version, one.wakeup, one.chain) for task, one in kept.items() if one is not None}
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify_timers, "PAUSE", 0.0)
-
-
-@pytest.mark.parametrize(
-    ("change", "parts"),
-    [
-        ({"wakeup": 1}, ("wakeup",)),
-        ({"wakeup": None}, ("wakeup",)),
-        ({"chain": "0" * 16}, ("chain",)),
-        ({"version": 1_000}, ("version",)),
-        ({"version": 1}, ("wakeup", "chain")),
-        ({"version": 0}, ("wakeup", "chain")),
-        ({"version": 0, "wakeup": None, "chain": ""}, ("version",)),
-    ],
-)
-def test_a_timer_that_is_otherwise_names_its_task(
-    folded: Path, timers: dict[str, Timer], change: dict[str, Any], parts: tuple[str, ...]
-) -> None:
-    harmed = {**timers, "often": timers["often"]._replace(**change)}
-    report = verify(folded, [], 1, timers=_Job(harmed))
-    assert report.different == [Difference("often", "timers", parts)]
-    assert [(one.result, one.tasks, one.different) for one in report.compared] == [("differs", len(STREAMS), 1)]
-
-
-def test_a_timer_of_an_earlier_version_is_waited_for(folded: Path, timers: dict[str, Timer]) -> None:
-    def early(versions: int) -> Timer:
-        history = a_history()
-        fresh = Fresh(projects=False)
-        mine = [one for one in history.accepted if one.after.id == "often"][:versions]
-        fresh.fold(msgspec.structs.replace(history.entries[one.position - 1], record=as_decided(one)) for one in mine)
-        kept = fresh.tasks["often"]
-        return Timer(kept.state.version, kept.wakeup, kept.chain)
-
-    assert verify(folded, [], 1, timers=_Job(timers)).same
-    late = _Job(timers, {"often": early(1)}, {"often": early(3)})
-    report = verify(folded, [], 1, timers=late)
-    assert (report.same, report.different, report.compared[0].changing) == (True, [], 0)
-    coming = [{"often": early(1)}, *[{"often": early(3)}] * verify_timers.LOOKS]
-    assert verify(folded, [], 1, timers=_Job(timers, *coming)).same
-    lost = [{"often": early(1)}, {"often": early(3)._replace(wakeup=7)}]
-    assert verify(folded, [], 1, timers=_Job(timers, *lost)).different == [Difference("often", "timers", ("wakeup",))]
-    stuck = [{"often": early(2)}] * (verify_timers.LOOKS + 1)
-    assert verify(folded, [], 1, timers=_Job(timers, *stuck)).different == [Difference("often", "timers", ("version",))]
-
-
-def test_who_does_not_answer_is_not_compared(folded: Path) -> None:
-    class Away:
-        name = "timers"
-
-        def ask(self, tasks: Collection[str]) -> Mapping[str, Timer]:
-            raise Unanswered("nobody there")
-
-    report = verify(folded, [Replica("state", {0: folded})], 1, timers=Away())
-    assert [(one.result, one.detail) for one in report.compared] == [("same", ""), ("failed", "nobody there")]
-    assert not report.same
 
 
 def test_read_models_are_looked_at_where_they_stand_at_one_moment(folded: Path) -> None:
