@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 
 from taskscheduler.commands.ports import DecisionLog
-from taskscheduler.domain.decision import FOLD_VERSION, Verdict, accepted_as, fold
-from taskscheduler.domain.entities import Entity, empty, id_of
+from taskscheduler.domain.decision import FOLD_VERSION
 from taskscheduler.projections.projector import Projector
+from taskscheduler.streams.replica import Replica
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Batch, Database
 from taskscheduler.streams.rocksdb.keys import successor
-from taskscheduler.streams.rocksdb.state_store import StateStore
+from taskscheduler.streams.rocksdb.state_store import FAMILIES, StateStore
 from taskscheduler.streams.rocksdb.views import FAMILY, RocksViews, prefix_of
 
 _BATCH = 1_000
+
+SCRATCH = "rebuild"
+"""The folder in the data directory where states lie meanwhile."""
 
 
 class NothingToRebuild(Exception):
@@ -53,9 +59,9 @@ async def rebuild(
 ) -> RocksViews:
     """Fold the log from its beginning into a new generation, put that in force, drop the one before.
 
-    Holds the state of everything in memory. Who follows the log may go on anywhere in what was folded: records that
-    come again change nothing. Given `to`, each partition is folded up to there; else all of it. `progress` is told how
-    many records are. One that is cut short leaves what is in force alone.
+    States lie on disk meanwhile, in the folder `rebuild` of the data directory. Who follows the log may go on anywhere
+    in what was folded: records that come again change nothing. Given `to`, each partition is folded up to there; else
+    all of it. `progress` is told how many records are. One that is cut short leaves what is in force alone.
     """
     log_id = database.format.log_id
     old = RocksViews(buffer, log_id).in_force
@@ -63,30 +69,31 @@ async def rebuild(
     views = RocksViews(buffer, log_id, old + 1)
     projector = Projector(views)
     for partition in range(partitions):
-        states: dict[str, Entity] = {}
-        position = 0
-        while entries := await log.read(partition, position, _BATCH if to is None else min(_BATCH, to - position)):
-            accepted = []
-            for entry in entries:
-                record = entry.record
-                if record is None:
-                    continue
-                id = id_of(record.stream)
-                before = states.get(id) or empty(id)
-                after, verdict = fold(before, record, entry.appended_at)
-                if verdict is Verdict.ACCEPTED:
-                    states[id] = after
-                    at = entry.partition, entry.position, entry.appended_at
-                    accepted.append(accepted_as(*at, record, before, after))
-            projector.apply(accepted)
-            position = entries[-1].position
-            buffer.flush()
-            progress(position)
+        with _scratch(database.path / SCRATCH) as states:
+            replica = Replica(log, StateStore(Buffer(states)), [projector], partition=partition)
+            position = 0
+            while entries := await log.read(partition, position, _BATCH if to is None else min(_BATCH, to - position)):
+                replica.fold(entries)
+                replica.flush()
+                buffer.flush()
+                position = replica.position
+                progress(position)
     views.enter()
     buffer.flush()
     if old:
         _drop(database, old)
     return views
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Database]:
+    """An empty database for states. One that was killed has left its own."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with Database(folder, FAMILIES) as database:
+            yield database
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _drop(database: Database, generation: int) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,6 +18,9 @@ from taskscheduler.projections.memory import MemoryViews
 from taskscheduler.projections.projector import Projector
 from taskscheduler.projections.queries import Queries
 from taskscheduler.projections.tables import Column, Key, Table
+from taskscheduler.streams.replica import Replica
+from taskscheduler.streams.rocksdb import rebuild as module
+from taskscheduler.streams.rocksdb import state_store
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Batch, Database
 from taskscheduler.streams.rocksdb.keys import KeyCodec, successor
@@ -133,6 +138,45 @@ async def test_who_follows_the_log_goes_on_after_a_rebuild(opened: OpenedRocks) 
     assert await Queries(views).status_counts() == {"scheduled": 1, "running": 0}
 
 
+async def test_a_rebuild_of_more_tasks_takes_no_more_memory(
+    opened: OpenedRocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BATCH", 100)
+    monkeypatch.setattr(state_store, "RECENT", 100)
+    history = History()
+
+    class Log(ListLog):
+        async def read(self, partition: int, after: int, limit: int) -> list[Entry]:
+            return list(self.entries[after : after + limit])
+
+    async def peak(tasks: int) -> int:
+        while len(history.entries) < tasks:
+            history.create(f"task-{len(history.entries)}", schedule=EVERY_MINUTE)
+        tracemalloc.start()
+        try:
+            await rebuild(opened.database, opened.buffer, Log(history.entries))  # type: ignore[arg-type]
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    await peak(100)
+    few, many = await peak(1_000), await peak(4_000)
+    assert many < 1.5 * few, (few, many)
+    assert not (opened.database.path / module.SCRATCH).exists()
+
+
+async def test_what_a_killed_rebuild_has_left_is_in_nobody_s_way(opened: OpenedRocks) -> None:
+    history = History()
+    history.create("a")
+    log: Any = ListLog(history.entries)
+    with Database(opened.database.path / module.SCRATCH, state_store.FAMILIES) as left:
+        replica = Replica(log, state_store.StateStore(Buffer(left)))
+        await replica.catch_up()
+        replica.flush()
+    views = await rebuild(opened.database, opened.buffer, log)
+    assert [view.id for view in (await Queries(views).tasks()).items] == ["a"]
+
+
 async def test_an_interrupted_rebuild_leaves_what_is_in_force(opened: OpenedRocks) -> None:
     history = History()
     history.create("a")
@@ -148,6 +192,7 @@ async def test_an_interrupted_rebuild_leaves_what_is_in_force(opened: OpenedRock
 
     with pytest.raises(OSError, match="gone"):
         await rebuild(opened.database, opened.buffer, Broken(history.entries))  # type: ignore[arg-type]
+    assert not (opened.database.path / module.SCRATCH).exists()
     opened.reopen()
     assert [view.id for view in (await Queries(opened.views).tasks()).items] == ["a", "b"]
     views = await rebuild(opened.database, opened.buffer, ListLog([]))  # type: ignore[arg-type]
