@@ -20,8 +20,9 @@ _POLL_SECONDS = 0.05
 NOT_URGENT = 10
 """The `nice` of what only readers wait for, so that on one machine fires are on time first."""
 
-# Nobody has to wait for the process that this starts: it becomes the child of whoever adopts orphans.
-_LAUNCH = 'log=$1; shift; "$@" </dev/null >>"$log" 2>&1 & echo $!'
+# Nobody has to wait for the process that this starts: it becomes the child of whoever adopts orphans. Its number is
+# written down here, so that it can be found and stopped even if we are broken off meanwhile.
+_LAUNCH = 'log=$1; pid=$2; shift 2; "$@" </dev/null >>"$log" 2>&1 & echo $! >"$pid"'
 
 
 def _nothing() -> None:
@@ -53,16 +54,15 @@ class Process(Handle, frozen=True, kw_only=True):
                 raise ClusterError(f"{self.name}: port {port} ({what}) is taken by another process")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.prepare()
-        started = subprocess.run(
-            ["/bin/sh", "-c", _LAUNCH, "sh", str(self.log), "nice", "-n", str(self.nice), *self.command(self.marker)],
+        files = (str(self.log), str(self.folder / "pid"))
+        subprocess.run(
+            ["/bin/sh", "-c", _LAUNCH, "sh", *files, "nice", "-n", str(self.nice), *self.command(self.marker)],
             env={**_surroundings(), **self.env},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
             start_new_session=True,
             check=True,
         )
-        (self.folder / "pid").write_bytes(started.stdout.strip())
 
     def wait(self, seconds: float = START_SECONDS) -> None:
         """Wait until it is well. Raises ClusterError, with the end of its log, when it ends or takes too long."""

@@ -12,12 +12,15 @@ import re
 import sys
 import tempfile
 import urllib.request
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from broken_off import end_in_order, undisturbed
 
 from taskscheduler.api.bootstrap import system_clock
 from taskscheduler.api.local_cluster import kafka as kafka_server
@@ -40,40 +43,45 @@ _decode = msgspec.json.Decoder(Trigger).decode
 _names = itertools.count()
 
 
-@asynccontextmanager
-async def job() -> AsyncIterator[tuple[Kafka, int]]:
-    """The job on a log without decisions: the settings of its broker, and the port where Flink's metrics are."""
+@contextmanager
+def job() -> Iterator[tuple[Kafka, int]]:
+    """The job on a log without decisions: the settings of its broker, and the port where Flink's metrics are.
+
+    Not to be entered where an event loop runs: that could be broken off while a thread starts a server.
+    """
     with tempfile.TemporaryDirectory(prefix="taskscheduler-bench-") as folder:
         ports = dict(zip(DEFAULT_PORTS, free_ports(len(DEFAULT_PORTS)), strict=True))
         plan = Plan(folder=Path(folder), ports=ports)
         servers = [kafka_server.broker(plan.folder / "kafka", ports, plan.jit), *plan.flink().processes()]
         try:
             for server in servers:
-                await asyncio.to_thread(server.start)
+                server.start()
             settings = Kafka(bootstrap_servers=(f"127.0.0.1:{ports['kafka']}",), development=True)
             repeats = {"first_repeat": NEVER_AGAIN, "longest_repeat": NEVER_AGAIN}
             environment = plan.flink().environment()
-            await control.submit(settings, Flink(url=plan.flink().url), environment=environment, changed=repeats)
+            flink = Flink(url=plan.flink().url)
+            asyncio.run(control.submit(settings, flink, environment=environment, changed=repeats))
             yield settings, ports["taskmanager-metrics"]
         finally:
-            for server in reversed(servers):
-                await asyncio.to_thread(server.stop)
+            with undisturbed():
+                for server in reversed(servers):
+                    server.stop()
 
 
-async def at_once(count: int) -> dict[str, float]:
+def at_once(count: int) -> dict[str, float]:
     """So many timers for the same instant: triggers per second from the first to the last of them."""
-    async with job() as (settings, metrics):
-        await _triggers(settings, metrics, itertools.repeat(0, BATCH), lead=20.0)  # so that Java has compiled it
-        fired = await _triggers(settings, metrics, itertools.repeat(0, count), lead=20.0 + count / 2_000)
+    with job() as (settings, metrics):
+        _triggers(settings, metrics, itertools.repeat(0, BATCH), lead=20.0)  # so that Java has compiled it
+        fired = _triggers(settings, metrics, itertools.repeat(0, count), lead=20.0 + count / 2_000)
         instants = [trigger.fired_at for trigger in fired]
         return {"timers": count, "triggers_per_s": 1000 * count / max(1, max(instants) - min(instants))}
 
 
-async def paced(rate: int, seconds: int) -> dict[str, float]:
+def paced(rate: int, seconds: int) -> dict[str, float]:
     """Timers due evenly: how late their triggers are."""
-    async with job() as (settings, metrics):
-        await _triggers(settings, metrics, _evenly(rate, 10), lead=20.0)  # so that Java has compiled it
-        fired = await _triggers(settings, metrics, _evenly(rate, seconds), lead=20.0 + rate * seconds / 2_000)
+    with job() as (settings, metrics):
+        _triggers(settings, metrics, _evenly(rate, 10), lead=20.0)  # so that Java has compiled it
+        fired = _triggers(settings, metrics, _evenly(rate, seconds), lead=20.0 + rate * seconds / 2_000)
         late = sorted(trigger.fired_at - trigger.due_at for trigger in fired)
         return {"p50_ms": late[len(late) // 2], "p99_ms": late[len(late) * 99 // 100], "max_ms": late[-1]}
 
@@ -82,8 +90,12 @@ def _evenly(rate: int, seconds: int) -> Iterator[int]:
     return (1000 * n // rate for n in range(rate * seconds))
 
 
-async def _triggers(settings: Kafka, metrics: int, offsets: Iterator[int], lead: float) -> list[Trigger]:
+def _triggers(settings: Kafka, metrics: int, offsets: Iterator[int], lead: float) -> list[Trigger]:
     """Write streams that are due `lead` seconds from now, each by its offset in ms later; their triggers."""
+    return asyncio.run(_written_and_read(settings, metrics, offsets, lead))
+
+
+async def _written_and_read(settings: Kafka, metrics: int, offsets: Iterator[int], lead: float) -> list[Trigger]:
     log = await KafkaEventLog.open(settings, clock=system_clock)
     seen = await asyncio.to_thread(_accepted, metrics)
     first, count = system_clock() + int(1000 * lead), 0
@@ -150,5 +162,6 @@ def main(measures: Mapping[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    main(asyncio.run(at_once(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)))
-    main(asyncio.run(paced(1_000, 20)))
+    end_in_order()
+    main(at_once(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000))
+    main(paced(1_000, 20))

@@ -33,6 +33,7 @@ from taskscheduler.streams.cassandra.schema import migrate
 from taskscheduler.streams.cassandra.session import Session
 from taskscheduler.streams.cassandra.to_write import ViewsToWrite
 from taskscheduler.streams.projecting import Projecting
+from tests.benchmarks.broken_off import end_in_order, undisturbed
 from tests.projections.history import EVERY_MINUTE, History
 from tests.support.split_log import SplitLog
 
@@ -115,11 +116,12 @@ def node(address: str | None) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         ports = dict(zip(cassandra_server.PORTS, free_ports(len(cassandra_server.PORTS)), strict=True))
         process = cassandra_server.node(Path(folder), ports, "c2")
-        process.start()
         try:
+            process.start()
             yield f"127.0.0.1:{ports['cassandra']}"
         finally:
-            process.kill()
+            with undisturbed():
+                process.kill()
 
 
 def main() -> None:
@@ -130,6 +132,7 @@ def main() -> None:
     options.add_argument("--fires", type=int, default=5)
     options.add_argument("--runs", type=int, default=3)
     given = options.parse_args()
+    end_in_order()
     results: dict[str, object] = {"load_average": os.getloadavg()[0]}
     with node(given.contact_point) as address:
         for shape in ("paced", "herd"):

@@ -12,8 +12,8 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from uuid import uuid4
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bench_server import batches, finished, instant, spec
+from broken_off import undisturbed
 from http_load import Connection, flood
 
 from taskscheduler.api.local_cluster import cluster
@@ -40,17 +41,22 @@ LEAD_SECONDS = 15.0
 """From the last create to the first fire, so that creating is over and written everywhere."""
 
 
-@asynccontextmanager
-async def whole_cluster() -> AsyncIterator[Plan]:
-    """A new cluster."""
+@contextmanager
+def whole_cluster() -> Iterator[Plan]:
+    """A new cluster. Not to be entered where an event loop runs: that could be broken off while a thread starts it."""
     with tempfile.TemporaryDirectory(prefix="taskscheduler-bench-") as folder:
         ports = dict(zip(DEFAULT_PORTS, free_ports(len(DEFAULT_PORTS)), strict=True))
         plan = Plan(folder=Path(folder) / "cluster", ports=ports)
         try:
-            await asyncio.to_thread(cluster.up, plan, lambda text: print(f"  {text}", file=sys.stderr))
+            cluster.up(plan, _say)
             yield plan
         finally:
-            await asyncio.to_thread(cluster.down, plan.folder, wipe=True, say=lambda _: None)
+            with undisturbed():
+                cluster.down(plan.folder, wipe=True, say=_say)
+
+
+def _say(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
 
 
 async def warm(ports: Mapping[str, int]) -> None:
@@ -168,7 +174,12 @@ async def verify(plan: Plan) -> dict[str, float]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await process.communicate()
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     took = time.perf_counter() - began
     if process.returncode != 0:
         raise RuntimeError(f"it differs: {out.decode()} {err.decode()}")

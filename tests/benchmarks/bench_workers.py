@@ -18,8 +18,9 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "peers"))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "peers")]
 
+from broken_off import end_in_order
 from sides import Missing, Side, celery, procrastinate, taskscheduler
 
 SIDES = {"taskscheduler": taskscheduler, "celery": celery, "procrastinate": procrastinate}
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=20, help="for how long (20)")
     parser.add_argument("--rounds", type=int, default=3, help="how often all of it is measured (3)")
     asked = parser.parse_args()
+    end_in_order()
     load = os.getloadavg()
     results = asyncio.run(compare(asked))
     ours, others = results["taskscheduler"], {n: r for n, r in results.items() if n != "taskscheduler"}

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from bench_backlog import backlog
 from bench_server import creates, every_second, herd, lateness, pending
+from broken_off import end_in_order
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", choices=list(BENCHMARKS), action="append")
     asked = parser.parse_args()
+    end_in_order()
     results: dict[str, dict[str, float]] = {}
     for name, (measure, long) in BENCHMARKS.items():
         if (asked.only and name not in asked.only) or (asked.quick and long):

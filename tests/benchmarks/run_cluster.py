@@ -14,14 +14,14 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import bench_flink
 from bench_whole_cluster import commands, fires, sustained, verify, warm, whole_cluster
+from broken_off import end_in_order
 
 RESULTS = Path(__file__).parent / "results"
 WHOLE = ("commands", "fires at 100/s", "fires at 300/s", "fires at 500/s", "verify")
@@ -30,34 +30,33 @@ ALONE = ("timers at once", "timers at 1,000/s")
 Figures = dict[str, float]
 
 
-async def whole(asked: argparse.Namespace, results: dict[str, Figures]) -> None:
+def whole(asked: argparse.Namespace, results: dict[str, Figures]) -> None:
     """Everything at once: API, triggers, dispatch, projector and all engines."""
-    async with whole_cluster() as plan:
+    with whole_cluster() as plan:
         ports = plan.ports
-        await warm(ports)
-        measures: Mapping[str, Callable[[], Coroutine[Any, Any, Figures]]] = {
-            "commands": lambda: commands(ports, 5_000),
-            "fires at 100/s": lambda: fires(ports, 100, 20),
-            "fires at 300/s": lambda: fires(ports, 300, 30),
-            "fires at 500/s": lambda: sustained(ports, 500, asked.hold),
-            "verify": lambda: verify(plan),
+        asyncio.run(warm(ports))
+        measures: Mapping[str, Callable[[], Figures]] = {
+            "commands": lambda: asyncio.run(commands(ports, 5_000)),
+            "fires at 100/s": lambda: asyncio.run(fires(ports, 100, 20)),
+            "fires at 300/s": lambda: asyncio.run(fires(ports, 300, 30)),
+            "fires at 500/s": lambda: asyncio.run(sustained(ports, 500, asked.hold)),
+            "verify": lambda: asyncio.run(verify(plan)),
         }
         for name, measure in measures.items():
             if wanted(asked, name):
-                results[name] = await medians(
-                    name, measure, 1 if name == "verify" or (asked.hold > 60 and "500" in name) else asked.runs
-                )
+                once = name == "verify" or (asked.hold > 60 and "500" in name)
+                results[name] = medians(name, measure, 1 if once else asked.runs)
 
 
-async def alone(asked: argparse.Namespace, results: dict[str, Figures]) -> None:
+def alone(asked: argparse.Namespace, results: dict[str, Figures]) -> None:
     """The Flink job with nothing but a broker."""
-    measures: Mapping[str, Callable[[], Coroutine[Any, Any, Figures]]] = {
+    measures: Mapping[str, Callable[[], Figures]] = {
         "timers at once": lambda: bench_flink.at_once(asked.timers),
         "timers at 1,000/s": lambda: bench_flink.paced(1_000, 20),
     }
     for name, measure in measures.items():
         if wanted(asked, name):
-            results[name] = await medians(name, measure, 1)
+            results[name] = medians(name, measure, 1)
 
 
 def wanted(asked: argparse.Namespace, name: str) -> bool:
@@ -65,10 +64,10 @@ def wanted(asked: argparse.Namespace, name: str) -> bool:
     return not asked.only or name in asked.only
 
 
-async def medians(name: str, measure: Callable[[], Coroutine[Any, Any, Figures]], runs: int) -> Figures:
+def medians(name: str, measure: Callable[[], Figures], runs: int) -> Figures:
     """Of each figure over some runs."""
     load = os.getloadavg()[0]
-    found = [await measure() for _ in range(runs)]
+    found = [measure() for _ in range(runs)]
     figures = {key: sorted(one[key] for one in found)[runs // 2] for key in found[0]} | {"load_before": load}
     print(f"{name:18} " + "  ".join(f"{key} {value:,.1f}" for key, value in figures.items()), flush=True)
     return figures
@@ -82,11 +81,12 @@ def main() -> None:
     parser.add_argument("--timers", type=int, default=100_000)
     parser.add_argument("--only", choices=[*WHOLE, *ALONE], action="append")
     asked = parser.parse_args()
+    end_in_order()
     results: dict[str, Figures] = {}
     if any(wanted(asked, name) for name in WHOLE):
-        asyncio.run(whole(asked, results))
+        whole(asked, results)
     if any(wanted(asked, name) for name in ALONE):
-        asyncio.run(alone(asked, results))
+        alone(asked, results)
     machine = {"python": platform.python_version(), "cpus": os.cpu_count(), "platform": platform.platform()}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}-cluster.json"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,3 +176,20 @@ def test_free_ports_are_below_those_of_connections() -> None:
     ports = free_ports(50)
     assert len(set(ports)) == 50
     assert all(20_000 <= port < 32_768 for port in ports)
+
+
+def test_what_a_start_that_was_broken_off_has_left_is_found(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = subprocess.run
+
+    def broken_off(*args: Any, **more: Any) -> None:
+        run(*args, **more)
+        raise KeyboardInterrupt
+
+    process = make()
+    with monkeypatch.context() as once:
+        once.setattr(subprocess, "run", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            process.launch()
+    assert process.pid() is not None
+    process.stop()
+    assert process.pid() is None
