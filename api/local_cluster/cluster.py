@@ -140,7 +140,7 @@ def _check_ports(plan: Plan) -> None:
 
 def _status(process: Process) -> ProcessStatus:
     pid = process.pid()
-    healthy = pid is not None and process.healthy()
+    healthy = pid is not None and process.healthy() and process.useful()
     return ProcessStatus(process.name, process.role, pid, dict(process.ports), healthy, str(process.log))
 
 

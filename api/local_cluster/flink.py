@@ -171,6 +171,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
             prepare=self._prepare,
             env=flink_home.environment(self.home),
             healthy=lambda: probes.get_json(f"{self.url}/overview") is not None,
+            useful=self.runs_a_job,
         )
 
     def task_manager(self) -> Process:
@@ -208,6 +209,13 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
             prepare=prepare,
             env=flink_home.environment(self.home),
             healthy=healthy,
+        )
+
+    def runs_a_job(self) -> bool:
+        """Whether every part of some job runs; without one nothing is ever due."""
+        told = probes.get_json(f"{self.url}/jobs/overview") or {"jobs": []}
+        return any(
+            one["state"] == "RUNNING" and one["tasks"]["running"] == one["tasks"]["total"] for one in told["jobs"]
         )
 
     def _command(self, main: str, *options: str, heap: str, arguments: Sequence[str]) -> Command:

@@ -23,7 +23,7 @@ async def topics(plan: Plan) -> None:
 
 
 async def job(plan: Plan) -> None:
-    """Submit the job that keeps the timers, unless Flink runs it or brings it back. Raises ClusterError."""
+    """Submit the job that keeps the timers, unless Flink has it, and wait until it runs. Raises ClusterError."""
     from taskscheduler.streams.flink import control
     from taskscheduler.streams.flink.rest import FlinkRefused, FlinkUnavailable
     from taskscheduler.streams.kafka.refusals import KafkaRefused
@@ -32,6 +32,8 @@ async def job(plan: Plan) -> None:
     try:
         if await control.status(settings.kafka, settings.flink) is None:
             await control.submit(settings.kafka, settings.flink, environment=plan.flink().environment())
+        else:
+            await control.running(settings.kafka, settings.flink)
     except (FlinkRefused, FlinkUnavailable, KafkaRefused) as error:
         raise ClusterError(str(error)) from error
 

@@ -29,11 +29,16 @@ def _nothing() -> None:
     pass
 
 
+def _always() -> bool:
+    return True
+
+
 class Process(Handle, frozen=True, kw_only=True):
     """How to run one process, and how to tell that it is well.
 
-    `command` gets the marker of this process, which must be the end of one of the arguments it gives. `prepare` is
-    called before each start. `nice` is by how much it steps back where processors are short.
+    `command` gets the marker of this process, which must be the end of one of the arguments it gives. `useful` tells of
+    one that is healthy whether it has been given what it is there for. `prepare` is called before each start. `nice` is
+    by how much it steps back where processors are short.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Process(Handle, frozen=True, kw_only=True):
     ports: Mapping[str, int]
     command: Callable[[str], Sequence[str]]
     healthy: Callable[[], bool]
+    useful: Callable[[], bool] = _always
     prepare: Callable[[], None] = _nothing
     env: Mapping[str, str] = {}
     nice: int = 0

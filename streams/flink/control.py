@@ -68,6 +68,15 @@ async def status(kafka: KafkaSettings, flink: FlinkSettings) -> Job | None:
         return await rest.describe(job_name(kafka))
 
 
+async def running(kafka: KafkaSettings, flink: FlinkSettings) -> Job:
+    """The job of a log once every part of it runs, such as after a restart of Flink, whatever failed before.
+
+    Raises FlinkUnavailable, and FlinkRefused when there is none or it takes too long.
+    """
+    async with flink_rest(flink.url) as rest:
+        return await _running(rest, job_name(kafka), again=True)
+
+
 async def savepoint(
     kafka: KafkaSettings, flink: FlinkSettings, directory: str | None = None, *, stop: bool = False
 ) -> str:
@@ -119,7 +128,7 @@ async def _submitted(options: JobOptions, environment: Mapping[str, str]) -> Sub
         raise FlinkRefused(f"the job could not be built: {lines[-1] if lines else process.returncode}") from None
 
 
-async def _running(rest: FlinkRest, name: str) -> Job:
+async def _running(rest: FlinkRest, name: str, *, again: bool = False) -> Job:
     began = time.monotonic()
     while True:
         job = await rest.describe(name)
@@ -127,8 +136,11 @@ async def _running(rest: FlinkRest, name: str) -> Job:
             raise FlinkRefused(f"{name} has ended: see the log of the JobManager")
         if job.running:
             return job
-        if job.failure is not None and _NO_SLOT not in job.failure:
+        if not again and job.failure is not None and _NO_SLOT not in job.failure:
             raise FlinkRefused(f"{name} does not start, and will go on trying: {job.failure}")
         if time.monotonic() - began > _START_SECONDS:
-            raise FlinkRefused(f"{name} is {job.state} after {_START_SECONDS:.0f} s: has a TaskManager a free slot?")
+            failed = f"; its last failure: {job.failure}" if job.failure else ""
+            raise FlinkRefused(
+                f"{name} is {job.state} after {_START_SECONDS:.0f} s: has a TaskManager a free slot?{failed}"
+            )
         await asyncio.sleep(_POLL)

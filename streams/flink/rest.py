@@ -129,8 +129,11 @@ class FlinkRest:
             found = msgspec.json.decode(content)
         except msgspec.DecodeError:
             raise FlinkUnavailable(f"what answers at {self._url} is no JobManager of Flink") from None
-        if reply.status >= 400:
-            raise FlinkRefused(_cause("\n".join(found.get("errors", [])) or f"status {reply.status}"))
+        errors = found.get("errors") if isinstance(found, dict) else None
+        if reply.status >= 400 and errors is not None:
+            raise FlinkRefused(_cause("\n".join(errors) or f"status {reply.status}"))
+        if reply.status >= 400 or not isinstance(found, dict):
+            raise FlinkUnavailable(f"what answers at {self._url} is no JobManager of Flink")
         return found
 
 

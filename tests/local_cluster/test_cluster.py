@@ -180,6 +180,25 @@ def test_up_status_down(tmp_path: Path, cli: Cli) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("jobs", "runs"),
+    [
+        ([], False),
+        ([{"state": "RUNNING", "tasks": {"total": 3, "running": 3}}], True),
+        ([{"state": "RUNNING", "tasks": {"total": 3, "running": 2}}], False),
+        ([{"state": "FAILED", "tasks": {"total": 3, "running": 0}}], False),
+    ],
+)
+def test_a_job_manager_is_well_while_a_job_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[object], runs: bool
+) -> None:
+    manager = plan.planned(tmp_path / "c", {}, {}).flink().job_manager()
+    monkeypatch.setattr(Process, "pid", lambda self: 1)
+    monkeypatch.setattr(probes, "get_json", lambda url: {"jobs": jobs})
+    assert manager.healthy()
+    assert cluster._status(manager).healthy is runs
+
+
 @pytest.mark.usefixtures("small")
 def test_two_commands_at_once_do_not_mix(tmp_path: Path, cli: Cli) -> None:
     with (tmp_path / "lock").open("w") as lock:
