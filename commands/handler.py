@@ -355,8 +355,9 @@ class CommandHandler:
         except Exception as error:
             if not isinstance(error, LogUnavailable):
                 self._report("no verdict on a batch of decisions", error)
+            why = str(error) if isinstance(error, LogUnavailable) else None
             for waiting in waiting_for(decisions):
-                self._give_up(waiting, "unknown")
+                self._give_up(waiting, "unknown", why)
         finally:
             deadlines.stop()
             self._in_flight -= 1
@@ -411,12 +412,13 @@ class CommandHandler:
         self._count(waiting.ask, "replayed" if decided.replayed is not None else "accepted")
         waiting.answer(Done(decided, token))
 
-    def _give_up(self, waiting: Waiting, outcome: Literal["none", "unknown"]) -> None:
+    def _give_up(self, waiting: Waiting, outcome: Literal["none", "unknown"], why: str | None = None) -> None:
         if waiting.answered:
             return
         self._count(waiting.ask, "unavailable")
         said = "whether it happened is unknown" if outcome == "unknown" else "nothing was changed"
-        detail = f"no verdict within {self._timeout:g} s: {said}; repeat it under the same Idempotency-Key"
+        cause = why or f"no verdict within {self._timeout:g} s"
+        detail = f"{cause}: {said}; repeat it under the same Idempotency-Key"
         waiting.answer(Unavailable(detail, outcome))
 
     def _count(self, ask: Ask, result: str) -> None:

@@ -366,6 +366,7 @@ async def test_a_lost_reply_is_unknown_and_safe_to_repeat_under_the_key(log: Mem
     error = await refusal(one.start(create(HOURLY), key=key))
     assert isinstance(error, Unavailable)
     assert error.outcome == "unknown"
+    assert str(error).startswith("the reply was lost: " if lands else "the log is down: ")
     log.loses_replies = log.down = False
     done = await one.do(create(HOURLY), key=key)
     assert (done.decided.replayed is not None) == lands
