@@ -55,7 +55,8 @@ class Schema:
     async def migrate(self, log_id: str, partitions: int) -> Generation:
         """Make or change what is needed and give the generation in force for this log.
 
-        Raises CassandraRefused when the keyspace belongs to another log, or was made by a newer release.
+        Raises CassandraRefused when the keyspace belongs to another log, was made by a newer release, or cannot be made
+        because there are fewer nodes than copies.
         """
         await self._bootstrap()
         if await self._version() >= MIGRATIONS[-1][0] and (known := await self.in_force()) is not None:
@@ -183,10 +184,18 @@ class Schema:
             "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = %s", (self._keyspace,)
         )
         if not exists:
-            [[datacenter]] = await self._session.run("SELECT data_center FROM system.local")
+            local = await self._session.run("SELECT data_center FROM system.local")
+            nodes = local + await self._session.run("SELECT data_center FROM system.peers")
+            datacenter = settings.local_datacenter or local[0][0]
+            count = [name for (name,) in nodes].count(datacenter)
+            if count < settings.replication:
+                raise CassandraRefused(
+                    f"cassandra.replication: is {settings.replication}, and datacenter {datacenter} has {count} "
+                    f"node{'s'[: count != 1]} to keep copies on; the keyspace {self._keyspace} was not made"
+                )
             await self._alter(
                 f"CREATE KEYSPACE IF NOT EXISTS {self._keyspace} WITH replication = {{'class': "
-                f"'NetworkTopologyStrategy', '{settings.local_datacenter or datacenter}': {settings.replication}}}"
+                f"'NetworkTopologyStrategy', '{datacenter}': {settings.replication}}}"
             )
         for name, columns in (
             ("locks", "name text PRIMARY KEY, holder text"),

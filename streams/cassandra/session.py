@@ -18,6 +18,7 @@ from cassandra import (
     AuthenticationFailed,
     OperationTimedOut,
     RequestExecutionException,
+    Unavailable,
     UnresolvableContactPoints,
 )
 from cassandra.cluster import Cluster, NoHostAvailable
@@ -229,6 +230,12 @@ class Session:
         return error
 
     def _unavailable(self, error: BaseException) -> ViewsUnavailable:
+        errors = error.errors.values() if isinstance(error, NoHostAvailable) else (error,)
+        if (few := next((one for one in errors if isinstance(one, Unavailable)), None)) is not None:
+            return ViewsUnavailable(
+                f"Cassandra at {self._where()} has {few.alive_replicas} of the {few.required_replicas} copies up that "
+                f"{self.settings.consistency} needs"
+            )
         # The driver's own texts name statements and values.
         return ViewsUnavailable(f"Cassandra at {self._where()} does not answer: {type(error).__name__}")
 

@@ -73,6 +73,21 @@ async def test_one_that_stopped_half_way_is_finished_by_the_next(session: Sessio
     assert (await waiting).number == 1
 
 
+async def test_a_keyspace_with_more_copies_than_nodes_is_not_made(session: Session) -> None:
+    short = Session(settings(session.settings.contact_points[0], session.keyspace, replication=3))
+    try:
+        for _ in range(2):
+            with pytest.raises(CassandraRefused, match=r"cassandra\.replication: is 3, and .* has 1 node to keep"):
+                await migrate(short, LOG, PARTITIONS)
+        # One that is there already may lack nodes for a while.
+        copies = "{'class': 'SimpleStrategy', 'replication_factor': 3}"
+        await session.run(f"CREATE KEYSPACE {session.keyspace} WITH replication = {copies}")
+        with pytest.raises(ViewsUnavailable, match="has 1 of the 2 copies up that LOCAL_QUORUM needs"):
+            await migrate(short, LOG, PARTITIONS)
+    finally:
+        await short.close()
+
+
 async def test_a_keyspace_belongs_to_one_log(session: Session) -> None:
     await migrate(session, LOG, PARTITIONS)
     for log_id, partitions in (("another", PARTITIONS), (LOG, PARTITIONS + 1)):
