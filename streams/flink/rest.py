@@ -61,6 +61,8 @@ class FlinkRest:
     async def find(self, name: str) -> Job | None:
         """The job of this name that has not ended; None when there is none."""
         overview = await self._get("/jobs/overview")
+        if not isinstance(overview, dict) or "jobs" not in overview:
+            raise self._another()
         for one in overview["jobs"]:
             if one["name"] == name and one["state"] not in ENDED:
                 return Job(one["jid"], name, one["state"], one["start-time"])
@@ -128,13 +130,16 @@ class FlinkRest:
         try:
             found = msgspec.json.decode(content)
         except msgspec.DecodeError:
-            raise FlinkUnavailable(f"what answers at {self._url} is no JobManager of Flink") from None
-        errors = found.get("errors") if isinstance(found, dict) else None
-        if reply.status >= 400 and errors is not None:
+            raise self._another() from None
+        if reply.status >= 400:
+            errors = found.get("errors") if isinstance(found, dict) else None
+            if errors is None:
+                raise self._another()
             raise FlinkRefused(_cause("\n".join(errors) or f"status {reply.status}"))
-        if reply.status >= 400 or not isinstance(found, dict):
-            raise FlinkUnavailable(f"what answers at {self._url} is no JobManager of Flink")
         return found
+
+    def _another(self) -> FlinkUnavailable:
+        return FlinkUnavailable(f"what answers at {self._url} is no JobManager of Flink")
 
 
 @asynccontextmanager
