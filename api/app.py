@@ -109,13 +109,17 @@ class _App(Litestar):
         await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Any, receive: Receive, send: Send) -> None:
-        started, status = time.perf_counter(), 0
+        started, status, method = time.perf_counter(), 0, scope["method"]
         begin_trace(header(scope, b"traceparent"))
+        if method == "HEAD":
+            scope, send = {**scope, "method": "GET"}, _head_only(send)
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status == MethodNotAllowedException.status_code:
+                    message["headers"] = [_and_head(*field) for field in message["headers"]]
             await send(message)
 
         try:
@@ -130,9 +134,25 @@ class _App(Litestar):
                 await problem_of(error).reply(instance_of(scope))(scope, receive, watched)
         finally:
             if self._observe is not None:
-                method = scope["method"] if scope["method"] in _METHODS else "OTHER"
                 template = scope.get("path_template") or NO_ROUTE
-                self._observe(method, template, status or 499, time.perf_counter() - started)
+                known = method if method in _METHODS else "OTHER"
+                self._observe(known, template, status or 499, time.perf_counter() - started)
+
+
+def _head_only(send: Send) -> Send:
+    """What answers HEAD as if it were GET (RFC 9110 section 9.3.2): the response is over where its body would begin."""
+
+    async def until_body(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return until_body
+
+
+def _and_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """A response header; `Allow` names HEAD wherever it names GET."""
+    return name, value + b", HEAD" if name == b"allow" and b"GET" in value else value
 
 
 def header(scope: Any, name: bytes) -> str | None:
