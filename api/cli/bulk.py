@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter
 
-from taskscheduler.api.cli.common import COMMON, Common, Key, instant, pairs
+from taskscheduler.api.cli.common import COMMON, Common, Key, Limit, instant, pairs
 from taskscheduler.api.cli.errors import Failed, UsageError
 from taskscheduler.api.cli.output import Columns, format_of, say, show, show_all
 
@@ -153,7 +153,7 @@ def do_to_many(
         show(_ended(client, begun) if wait else begun, OPERATION, common.output)
 
 
-def list_operations(*, limit: Annotated[int, Parameter(help="At most so many.")] = 50, common: Common = COMMON) -> None:
+def list_operations(*, limit: Limit = 50, common: Common = COMMON) -> None:
     """List operations, the newest first."""
     with common.client() as client:
         show_all(islice(client.iter_operations(), limit), OPERATIONS, common.output)

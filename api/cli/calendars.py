@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from taskscheduler.api.cli.common import COMMON, Common, Key, contents, document
+from taskscheduler.api.cli.common import COMMON, Common, Key, Limit, contents, document
 from taskscheduler.api.cli.errors import UsageError
 from taskscheduler.api.cli.output import Columns, say, show, show_all
 
@@ -101,7 +101,7 @@ def get(
 
 def list_calendars(
     *,
-    limit: Annotated[int, Parameter(help="At most so many.")] = 50,
+    limit: Limit = 50,
     all: Annotated[bool, Parameter(negative="", help="All of them.")] = False,
     common: Common = COMMON,
 ) -> None:

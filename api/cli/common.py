@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from taskscheduler.api.cli.errors import UsageError
 from taskscheduler.api.cli.output import Format
@@ -52,6 +53,7 @@ class Common:
 
 COMMON = Common()
 
+Limit = Annotated[int, Parameter(help="At most so many.", validator=Number(gte=1))]
 Key = Annotated[str | None, Parameter(name="--idempotency-key", help="The same key again changes nothing more.")]
 
 

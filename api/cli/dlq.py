@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from cyclopts import Parameter
 
-from taskscheduler.api.cli.common import COMMON, Common, Key, instant, pairs
+from taskscheduler.api.cli.common import COMMON, Common, Key, Limit, instant, pairs
 from taskscheduler.api.cli.errors import FAILED, UsageError
 from taskscheduler.api.cli.output import Columns, say, show, show_all
 from taskscheduler.api.cli.views import RUNS, last_error
@@ -90,7 +90,7 @@ ALL = Filter()
 def list_letters(
     *,
     filter: Filter = ALL,
-    limit: Annotated[int, Parameter(help="At most so many.")] = 50,
+    limit: Limit = 50,
     common: Common = COMMON,
 ) -> None:
     """List runs that failed for good, newest first."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from taskscheduler.api.cli.common import COMMON, Common
+from taskscheduler.api.cli.common import COMMON, Common, Limit
 from taskscheduler.api.cli.output import Columns, cell, format_of, show, show_all
 from taskscheduler.api.cli.views import EVENTS, RUNS
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from taskscheduler.client import Page
 
 _ATTEMPTS: Columns = {"attempts": lambda run: run.attempts, "result": lambda run: run.result}
-Limit = Annotated[int, Parameter(help="At most so many.")]
 
 
 def runs(

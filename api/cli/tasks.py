@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from taskscheduler.api.cli.bulk import ONE, AllMatching, do_to_many
-from taskscheduler.api.cli.common import COMMON, Common, Key, instant, pairs
+from taskscheduler.api.cli.common import COMMON, Common, Key, Limit, instant, pairs
 from taskscheduler.api.cli.output import say, show, show_all
 from taskscheduler.api.cli.views import TASK, TASKS
 from taskscheduler.api.cli.waiting import wait_for_run
@@ -35,7 +35,7 @@ def list_tasks(
     sort: Annotated[
         str | None, Parameter(help="created_at, next_fire_at or name; with - before it, descending.")
     ] = None,
-    limit: Annotated[int, Parameter(help="At most so many.")] = 50,
+    limit: Limit = 50,
     all: Annotated[bool, Parameter(negative="", help="All of them.")] = False,
     common: Common = COMMON,
 ) -> None:

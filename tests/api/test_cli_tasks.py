@@ -261,3 +261,16 @@ def test_preview_shows_fire_times(stub: StubServer, cli: Run) -> None:
         "dst": {"gap": "skip"},
     }
     assert "02:00:00+01:00" in cli("schedule", "preview", "--every", "1h", "-o", "table")[1]
+
+
+@pytest.mark.parametrize(
+    "command", ["task list", "task runs x", "task events x", "dlq list", "calendar list", "operation list"]
+)
+@pytest.mark.parametrize("limit", ["0", "-5"])
+def test_a_list_of_less_than_one_is_a_fault_of_the_command_line(
+    stub: StubServer, cli: Run, command: str, limit: str
+) -> None:
+    code, out, err = cli(*command.split(), "--limit", limit)
+    assert (code, out) == (2, "")
+    assert "--limit" in err
+    assert stub.requests == []
