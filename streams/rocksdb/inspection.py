@@ -36,7 +36,7 @@ def find_families(directory: Path, accept_loss: bool) -> list[str]:
 
 def refusal(directory: Path, error: Exception) -> DataDamaged | DataDirUnusable:
     """What RocksDB said while opening or reading, as a refusal that names the file."""
-    text = str(error)
+    text = " ".join(str(error).split())
     if any(sign in text for sign in _UNUSABLE):
         return DataDirUnusable(directory, text)
     if ".sst" not in text and "MANIFEST" not in text:
