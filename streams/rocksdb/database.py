@@ -15,6 +15,7 @@ from types import TracebackType
 import msgspec
 from rocksdict import AccessType, Cache, ColumnFamily, Rdict, ReadOptions, WriteBatch
 
+from taskscheduler.streams.rocksdb.high_water import HighWater
 from taskscheduler.streams.rocksdb.inspection import find_families, refusal
 from taskscheduler.streams.rocksdb.lockfile import DirectoryLock
 from taskscheduler.streams.rocksdb.options import BLOCK_CACHE, database_options, family_options
@@ -150,6 +151,7 @@ class Database:
                 raise DataDirUnusable(path, "there is no data in it")
             names = sorted({*present, *(() if read_only else (META, *families))} - {"default"})
             self._db = self._open(names, accept_loss, read_only)
+            self._high_water = None if read_only else self._mark(path, accept_loss)
         except BaseException:
             self._release()
             raise
@@ -167,6 +169,13 @@ class Database:
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             return DirectoryLock(path)
+        except OSError as error:
+            raise DataDirUnusable(path, error.strerror or str(error)) from error
+
+    @staticmethod
+    def _mark(path: Path, accept_loss: bool) -> HighWater:
+        try:
+            return HighWater(path, forget=accept_loss)
         except OSError as error:
             raise DataDirUnusable(path, error.strerror or str(error)) from error
 
@@ -280,6 +289,17 @@ class Database:
         _log.error("the storage failed, and takes nothing more until a restart: %s", self.failed)
         return StorageFailed(self.failed)
 
+    def acknowledged(self, position: int) -> None:
+        """The log is on disk up to this position, and whoever waits for it is about to be told."""
+        if self._high_water is not None and not self._closed:
+            self._high_water.set(position)
+
+    def cut_short(self, end: int) -> str | None:
+        """What is wrong when the log ends at this position: it was acknowledged further than that."""
+        if self._high_water is None or self._high_water.reached <= end:
+            return None
+        return f"the log ends at row {end}, and it was acknowledged up to row {self._high_water.reached}"
+
     def unreadable(self, error: Exception) -> Exception:
         """Why a read failed: the database is closed, or it is damaged; `damaged` says so from then on."""
         if self._closed:
@@ -299,6 +319,8 @@ class Database:
             family.close()
         with contextlib.suppress(Exception):  # raised again for a write that failed before
             self._db.close()
+        if self._high_water is not None:
+            self._high_water.close()
         self._release()
 
     def __enter__(self) -> Database:

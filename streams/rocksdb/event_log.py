@@ -10,6 +10,7 @@ from taskscheduler.domain.decision import Record, Verdict, judge
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.codec import Unreadable, decode_record, encode_record
 from taskscheduler.streams.rocksdb.database import Batch, Database
+from taskscheduler.streams.rocksdb.refusals import ACCEPT_LOSS, DataDamaged
 from taskscheduler.streams.rocksdb.rows import LogRows, Row
 from taskscheduler.streams.rocksdb.tail import Tail
 
@@ -39,6 +40,8 @@ class _Group:
 class RocksEventLog:
     """DecisionLog of one partition. Raises DataDamaged when the sequence since the last checkpoint is not whole.
 
+    Nor may it end before what was acknowledged.
+
     `clock` gives the instant of an append; one that goes back is held at the last. `observe` is called for every
     fsync with the seconds since its first append came and the number of records. `failed` says why nothing more is
     appended, None while all is well.
@@ -53,6 +56,8 @@ class RocksEventLog:
         self._observe = observe
         last = self._rows.check_sequence()
         self._durable = self._written = last.position if last else 0
+        if (cut := database.cut_short(self._durable)) is not None:
+            raise DataDamaged(database.path, cut, ACCEPT_LOSS)
         self._last_append: Instant = last.appended_at if last else 0
         self._checkpoint = self._rows.checkpoint()
         self._tail = Tail()
@@ -136,6 +141,7 @@ class RocksEventLog:
         for entry, size in group.entries:
             self._tail.add(entry, size)
         self._durable = group.entries[-1][0].position
+        self._database.acknowledged(self._durable)
         if self.follower is not None:
             self.follower([entry for entry, _ in group.entries])
         if self._waiting:

@@ -9,7 +9,7 @@ import msgspec
 from taskscheduler.streams.codec import Unreadable, decode_envelope
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.event_log import DECISION_TOPIC
-from taskscheduler.streams.rocksdb.refusals import CARRY, RESTORE, DataDamaged
+from taskscheduler.streams.rocksdb.refusals import ACCEPT_LOSS, CARRY, RESTORE, DataDamaged
 from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES, STREAMS, VERSIONS, LogRows, Row, number, number_of
 
 
@@ -41,6 +41,8 @@ def verify(database: Database) -> Verified:
         damage.append(error.what)
     else:
         damage.extend(_streams_damage(database, count))
+        if (cut := database.cut_short(count)) is not None:
+            damage.append(f"{cut}. {ACCEPT_LOSS}")
     return Verified(count, tuple(damage))
 
 

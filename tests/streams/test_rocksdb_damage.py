@@ -15,6 +15,7 @@ import pytest
 from taskscheduler.commands.ports import Entry
 from taskscheduler.streams.rocksdb.database import META, Batch, Database
 from taskscheduler.streams.rocksdb.event_log import RocksEventLog
+from taskscheduler.streams.rocksdb.high_water import NAME
 from taskscheduler.streams.rocksdb.refusals import DataDamaged, DataDirUnusable, DataRefused
 from taskscheduler.streams.rocksdb.rows import (
     LOG,
@@ -99,8 +100,31 @@ def opened(path: Path, *, accept_loss: bool = False) -> list[Entry]:
 def test_a_log_cut_anywhere_in_its_last_records_loses_only_what_was_cut(killed: Killed) -> None:
     for cut in range(killed.ends[-4], killed.ends[-1] + 1):
         killed.write(killed.bytes[:cut])
+        (killed.path / NAME).unlink()  # nobody was told of what is cut: its fsync had not returned
         whole = sum(end <= cut for end in killed.ends[1:])
         assert opened(killed.path) == killed.entries[:whole], cut
+
+
+@pytest.mark.parametrize("left", [0, 0.5, 1])
+def test_a_log_cut_before_what_was_acknowledged_stops_the_start(killed: Killed, left: float) -> None:
+    cut = killed.ends[int(left * (RECORDS - 1))]
+    killed.write(killed.bytes[:cut])
+    whole = killed.ends.index(cut)
+    what = f"the log ends at row {whole}, and it was acknowledged up to row {RECORDS}"
+    for _ in range(2):
+        with pytest.raises(DataDamaged, match=what) as refused:
+            opened(killed.path)
+        assert "--accept-loss" in refused.value.remedy
+    with Database(killed.path, LOG_FAMILIES) as database:
+        assert what in verify(database).damage[-1]
+    assert opened(killed.path, accept_loss=True) == killed.entries[:whole]
+    assert opened(killed.path) == killed.entries[:whole]
+
+
+@pytest.mark.parametrize("mark", [b"", b"x", b"\xff" * 12])
+def test_a_mark_of_the_end_that_cannot_be_read_accuses_nobody(killed: Killed, mark: bytes) -> None:
+    (killed.path / NAME).write_bytes(mark)
+    assert opened(killed.path) == killed.entries
 
 
 def test_a_flipped_byte_anywhere_in_an_earlier_record_stops_the_start(killed: Killed) -> None:
@@ -164,6 +188,15 @@ def test_damage_of_a_table_file_sends_nobody_to_accept_a_loss_that_does_not_help
     assert "--accept-loss" not in refused.value.remedy
     assert "Restore the directory from a backup." in refused.value.remedy
     assert "replay export" in refused.value.remedy
+
+
+def test_a_table_file_that_was_cut_is_told_in_one_line(killed: Killed) -> None:
+    opened(killed.path)
+    table = max(killed.path.glob("*.sst"), key=lambda file: file.stat().st_size)
+    table.write_bytes(table.read_bytes()[: table.stat().st_size // 2])
+    with pytest.raises(DataDamaged, match=table.name) as refused:
+        opened(killed.path)
+    assert "\n" not in str(refused.value)
 
 
 def test_whatever_byte_is_flipped_nothing_is_served_as_if_it_were_whole(killed: Killed) -> None:
