@@ -53,8 +53,18 @@ class Common:
 
 COMMON = Common()
 
-Limit = Annotated[int, Parameter(help="At most so many.", validator=Number(gte=1))]
-Key = Annotated[str | None, Parameter(name="--idempotency-key", help="The same key again changes nothing more.")]
+Limit = Annotated[int, Parameter(help="At most so many.", validator=Number(gte=1, lte=1_000_000_000))]
+
+
+def _is_ascii(_: object, key: str | None) -> None:
+    if key is not None and not key.isascii():
+        raise ValueError("a key is made of ASCII characters")
+
+
+Key = Annotated[
+    str | None,
+    Parameter(name="--idempotency-key", help="The same key again changes nothing more.", validator=_is_ascii),
+]
 
 
 def pairs(given: Iterable[str] | None, what: str = "tag") -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from taskscheduler.api.cli.common import COMMON, Common, Key
+from taskscheduler.api.cli.common import COMMON, Common, Key, Limit
 from taskscheduler.api.cli.errors import UsageError
 from taskscheduler.api.cli.output import Columns, say, show, show_all
 
@@ -56,7 +56,7 @@ def get(name: str, /, *, common: Common = COMMON) -> None:
 
 def list_limits(
     *,
-    limit: Annotated[int, Parameter(help="At most so many.")] = 50,
+    limit: Limit = 50,
     all: Annotated[bool, Parameter(negative="", help="All of them.")] = False,
     common: Common = COMMON,
 ) -> None:

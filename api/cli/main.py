@@ -140,6 +140,11 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code."""
     app = build()
     try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:
+        sys.stderr.write("taskscheduler: the command line is not UTF-8\n")
+        return USAGE
+    try:
         result: Any = app(arguments, exit_on_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError:

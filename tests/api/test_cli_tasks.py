@@ -264,13 +264,22 @@ def test_preview_shows_fire_times(stub: StubServer, cli: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["task list", "task runs x", "task events x", "dlq list", "calendar list", "operation list"]
+    "command",
+    ["task list", "task runs x", "task events x", "dlq list", "calendar list", "operation list", "limit list"],
 )
-@pytest.mark.parametrize("limit", ["0", "-5"])
-def test_a_list_of_less_than_one_is_a_fault_of_the_command_line(
+@pytest.mark.parametrize("limit", ["0", "-5", "9" * 20])
+def test_a_list_of_less_than_one_or_more_than_can_be_counted_is_a_fault_of_the_command_line(
     stub: StubServer, cli: Run, command: str, limit: str
 ) -> None:
     code, out, err = cli(*command.split(), "--limit", limit)
     assert (code, out) == (2, "")
     assert "--limit" in err
+    assert stub.requests == []
+
+
+@pytest.mark.parametrize("option", ["--idempotency-key=\u2603", "--idempotency-key=\udcff", "--note=\udcff"])
+def test_what_cannot_be_sent_is_a_fault_of_the_command_line(stub: StubServer, cli: Run, option: str) -> None:
+    code, out, err = cli("task", "pause", "x", option)
+    assert (code, out) == (2, "")
+    assert err
     assert stub.requests == []
