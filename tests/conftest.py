@@ -11,13 +11,24 @@ from tests.support.engines import (
     cluster,
     flink,
     kafka,
+    own_brokers,
     own_cassandra,
     own_cluster,
     own_flink,
     own_kafka,
 )
 
-__all__ = ["cassandra", "cluster", "flink", "kafka", "own_cassandra", "own_cluster", "own_flink", "own_kafka"]
+__all__ = [
+    "cassandra",
+    "cluster",
+    "flink",
+    "kafka",
+    "own_brokers",
+    "own_cassandra",
+    "own_cluster",
+    "own_flink",
+    "own_kafka",
+]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

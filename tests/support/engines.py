@@ -2,8 +2,8 @@
 
 `kafka` is the bootstrap servers and `cassandra` a contact point, both `host:port`; `flink` is a session cluster with
 one TaskManager of four slots; `cluster` is all of them with our own processes. Nothing may stop or pause these: others
-use them at the same time. `own_kafka`, `own_cassandra`, `own_flink` and `own_cluster` are made for one module; their
-`Process`es can be killed, paused, resumed, stopped, and started again on the same ports and data.
+use them at the same time. `own_kafka`, `own_brokers`, `own_cassandra`, `own_flink` and `own_cluster` are made for one
+module; their `Process`es can be killed, paused, resumed, stopped, and started again on the same ports and data.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -75,6 +76,18 @@ class Server(msgspec.Struct, frozen=True):
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
+class Brokers(msgspec.Struct, frozen=True):
+    """Three brokers of one Kafka, the one with the id 1 first; `address` names all of them, separated by commas."""
+
+    processes: list[Process]
+    address: str
+
+    def start(self) -> None:
+        """Start those that do not run."""
+        with ThreadPoolExecutor() as pool:  # each formats its storage first, which takes a while
+            list(pool.map(Process.start, self.processes))
+
+
 class Flink(msgspec.Struct, frozen=True):
     """A Flink session cluster. `session` knows its REST interface (`url`), its FLINK_HOME (`home`) and its data."""
 
@@ -119,12 +132,18 @@ class Cluster(msgspec.Struct, frozen=True):
         up(self.plan, print)
 
 
-E = TypeVar("E", Server, Flink, Cluster)
+E = TypeVar("E", Server, Brokers, Flink, Cluster)
 Ports: TypeAlias = dict[str, int]
 
 
 def _kafka(folder: Path, ports: Ports) -> Server:
     return Server(kafka_server.broker(folder, ports), f"127.0.0.1:{ports['kafka']}")
+
+
+def _brokers(folder: Path, _: Ports) -> Brokers:
+    ports = free_ports(6)
+    every = [dict(zip(kafka_server.PORTS, pair, strict=True)) for pair in zip(ports[::2], ports[1::2], strict=True)]
+    return Brokers(kafka_server.brokers(folder, every), ",".join(f"127.0.0.1:{port}" for port in ports[::2]))
 
 
 def _cassandra(folder: Path, ports: Ports) -> Server:
@@ -172,6 +191,13 @@ def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A broker that this module may ill-treat."""
     with _own(tmp_path_factory, _kafka) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def own_brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
+    """Three brokers that this module may ill-treat."""
+    with _own(tmp_path_factory, _brokers) as brokers:
+        yield brokers
 
 
 @pytest.fixture(scope="module")
