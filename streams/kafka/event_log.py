@@ -170,15 +170,16 @@ class KafkaEventLog:
 
     async def probe_clock(self) -> None:
         """Compare the own clock with that of the broker of each partition. Raises LogUnavailable."""
-        producer = await self._producers.get()
+        producer = None
         try:
             async with asyncio.timeout(self._settings.append_timeout / 1000):
+                producer = await self._producers.get()
                 for partition in range(self.partitions):
                     before = self._clock()
                     landed = await producer.send_and_wait(self.topics.clock, _PROBE, partition=partition)
                     self.clock_check.observe(partition, before, self._clock(), landed.timestamp)
         except (KafkaError, OSError, TimeoutError) as error:
-            if isinstance(error, KafkaError):
+            if isinstance(error, KafkaError) and producer is not None:
                 self._producers.give_up(producer)
             raise LogUnavailable(f"the brokers' clocks cannot be read: {why(error)}") from None
 

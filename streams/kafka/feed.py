@@ -14,6 +14,7 @@ from taskscheduler.commands.ports import Entry
 from taskscheduler.streams.codec import UnknownEvent
 from taskscheduler.streams.kafka.buffer import PartitionBuffer
 from taskscheduler.streams.kafka.client_options import KafkaSettings, client_options, why
+from taskscheduler.streams.kafka.consumers import stop_consumer
 from taskscheduler.streams.kafka.entries import entry_of
 from taskscheduler.streams.kafka.refusals import LogOutOfRange
 
@@ -82,7 +83,7 @@ class Feed:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         if self._consumer is not None:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer)
 
     def buffer(self, partition: int, position: int) -> PartitionBuffer:
         """The buffer of a partition; if nothing was read there yet it begins at `position`. Raises `failure`."""

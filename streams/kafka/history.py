@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from taskscheduler.commands.ports import Entry, LogUnavailable
 from taskscheduler.streams.codec import UnknownEvent
 from taskscheduler.streams.kafka.client_options import KafkaSettings, why
+from taskscheduler.streams.kafka.consumers import stop_consumer
 from taskscheduler.streams.kafka.entries import entry_of
 from taskscheduler.streams.kafka.feed import consumer_options, marks, out_of_range
 
@@ -42,7 +43,7 @@ class History:
         """Closes the connections."""
         async with self._turn:
             if self._consumer is not None:
-                await self._consumer.stop()
+                await stop_consumer(self._consumer)
                 self._consumer = None
 
     async def _read(self, partition: int, position: int, limit: int) -> list[Entry]:
@@ -52,7 +53,7 @@ class History:
             try:
                 await consumer.start()
             except BaseException:
-                await consumer.stop()
+                await stop_consumer(consumer)
                 raise
             self._consumer = consumer
         if self._next != (partition, position):

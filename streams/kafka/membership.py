@@ -14,6 +14,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from taskscheduler.streams.kafka.client_options import KafkaSettings
+from taskscheduler.streams.kafka.consumers import stop_consumer
 from taskscheduler.streams.kafka.groups import group_options
 from taskscheduler.streams.kafka.topics import Topics
 
@@ -61,7 +62,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             telling.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):  # it was raised above, or nobody waits for it
                 await telling
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """They are kept until others are given: most come back."""

@@ -23,6 +23,7 @@ from taskscheduler.domain.entities import id_of
 from taskscheduler.domain.messages import Wake
 from taskscheduler.streams.handing import Handing
 from taskscheduler.streams.kafka.client_options import KafkaSettings
+from taskscheduler.streams.kafka.consumers import stop_consumer
 from taskscheduler.streams.kafka.feed import PACE
 from taskscheduler.streams.kafka.groups import group_options
 from taskscheduler.streams.kafka.messages import Trigger
@@ -128,7 +129,7 @@ class TriggerConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             with contextlib.suppress(asyncio.CancelledError):
                 await committing
             await self._finish()
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Called by the consumer before others may take them over."""

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from taskscheduler.commands.ports import Entry, LogUnavailable
 from taskscheduler.streams.codec import Unreadable, decode_envelope
 from taskscheduler.streams.kafka.client_options import KafkaSettings, why
+from taskscheduler.streams.kafka.consumers import stop_consumer
 from taskscheduler.streams.kafka.entries import record_of
 from taskscheduler.streams.kafka.feed import consumer_options
 from taskscheduler.streams.kafka.genesis import find
@@ -120,4 +121,4 @@ async def _consumer(settings: KafkaSettings) -> AsyncIterator[Any]:
             raise LogUnavailable(f"Kafka is not reached: {why(error)}") from None
         yield consumer
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)

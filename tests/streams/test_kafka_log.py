@@ -16,6 +16,8 @@ from tests.streams.conformance.log import LogConformance, accepted, decision, na
 from tests.streams.kafka_kit import now, put, raw_producer, settings_for
 
 pytest.importorskip("aiokafka")
+from aiokafka.errors import NodeNotReadyError
+
 from taskscheduler.streams.kafka import buffer
 from taskscheduler.streams.kafka.event_log import KafkaEventLog
 from taskscheduler.streams.kafka.genesis import KEY
@@ -238,6 +240,25 @@ async def test_a_producer_whose_probes_fail_is_replaced(opened: OpenedKafkaLog) 
     await opened.log.probe_clock()
 
 
+async def test_nobody_waits_for_ever_for_a_broker_that_stands_still(
+    opened: OpenedKafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    log = await KafkaEventLog.open(msgspec.structs.replace(opened.settings, append_timeout=300), clock=now)
+    monkeypatch.setattr(log._ends._consumer, "end_offsets", never)
+    with pytest.raises(LogUnavailable, match="no answer in time"):
+        await log.end(0)
+    assert await log.end(0) == 0, "it asks another"
+    with monkeypatch.context() as patch:
+        patch.setattr(log._producers, "get", never)
+        with pytest.raises(LogUnavailable, match="no answer in time"):
+            await log.probe_clock()
+    await log.probe_clock()
+    await log.close()
+
+
 async def test_a_closed_log_takes_nothing_and_keeps_nobody_waiting(opened: OpenedKafkaLog) -> None:
     waiting = asyncio.ensure_future(opened.log.wait(0, 0))
     await asyncio.sleep(0)
@@ -249,6 +270,25 @@ async def test_a_closed_log_takes_nothing_and_keeps_nobody_waiting(opened: Opene
     with pytest.raises(LogUnavailable, match="closed"):
         await opened.log.read(0, 0, 1)
     await opened.open()
+
+
+async def test_a_log_is_closed_while_a_fetch_waits_to_be_tried_again(
+    opened: OpenedKafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await KafkaEventLog.open(opened.settings, clock=now)
+    failed = asyncio.Event()
+
+    async def fail(*_: object) -> None:
+        failed.set()
+        raise NodeNotReadyError
+
+    client = log._feed._consumer._client
+    monkeypatch.setattr(client, "send", fail)
+    monkeypatch.setattr(log._feed._consumer._fetcher, "_retry_backoff", 60)
+    await log.read(0, 0, 1)
+    await failed.wait()
+    await log.close()
+    assert not any(connection.connected() for connection in client._conns.values())
 
 
 async def test_decisions_made_at_once_share_message_sets(opened: OpenedKafkaLog) -> None:
