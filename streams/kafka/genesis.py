@@ -18,14 +18,16 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from taskscheduler.streams.kafka.client_options import KafkaSettings, client_options, why
+from taskscheduler.streams.kafka.consumers import stop_consumer
 from taskscheduler.streams.kafka.messages import Genesis
+from taskscheduler.streams.kafka.producers import stop_producer
 from taskscheduler.streams.kafka.refusals import KafkaRefused
 
 KEY = b"genesis"
 """Key of these messages; that of a decision is its stream."""
 
-_LONGEST_READ = 30.0
-"""Seconds."""
+_LONGEST = 30.0
+"""Seconds for connecting, a read or a write. While most brokers are away, a producer would try again without an end."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Genesis)
@@ -58,7 +60,8 @@ async def _find_or_begin(settings: KafkaSettings, topic: str, consumer: Any, pro
         wanted = Genesis(log_id, count, partition)
         value = await _first(consumer, topic, partition)
         if value is None:
-            await producer.send_and_wait(topic, _encoder.encode(wanted), KEY, partition)
+            async with asyncio.timeout(_LONGEST):
+                await producer.send_and_wait(topic, _encoder.encode(wanted), KEY, partition)
             value = await _first(consumer, topic, partition)
         found = _checked(topic, partition, value)
         if found.partitions != count:
@@ -99,7 +102,7 @@ async def _first(consumer: Any, topic: str, partition: int) -> bytes | None:
         return None
     consumer.assign([place])
     consumer.seek(place, 0)
-    async with asyncio.timeout(_LONGEST_READ):
+    async with asyncio.timeout(_LONGEST):
         while not (found := await consumer.getmany(timeout_ms=1_000, max_records=1)):
             pass
     value: bytes = found[place][0].value or b""
@@ -111,9 +114,10 @@ async def _clients(settings: KafkaSettings) -> AsyncIterator[tuple[Any, Any]]:
     options = client_options(settings)
     async with contextlib.AsyncExitStack() as stack:
         consumer = AIOKafkaConsumer(**options, auto_offset_reset="none", enable_auto_commit=False)
-        stack.push_async_callback(consumer.stop)
-        await consumer.start()
+        stack.push_async_callback(stop_consumer, consumer)
         producer = AIOKafkaProducer(**options, enable_idempotence=True)
-        stack.push_async_callback(producer.stop)
-        await producer.start()
+        stack.push_async_callback(stop_producer, producer)
+        async with asyncio.timeout(_LONGEST):
+            await consumer.start()
+            await producer.start()
         yield consumer, producer

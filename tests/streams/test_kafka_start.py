@@ -15,10 +15,12 @@ from taskscheduler.api.settings import Kafka
 from tests.streams.kafka_kit import admin_of, now, put, settings_for
 
 pytest.importorskip("aiokafka")
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import TopicPartition
 
+from taskscheduler.streams.kafka import genesis
 from taskscheduler.streams.kafka.client_options import client_options, why
 from taskscheduler.streams.kafka.event_log import KafkaEventLog
 from taskscheduler.streams.kafka.refusals import KafkaRefused
@@ -186,6 +188,19 @@ async def test_topics_that_are_there_need_no_right_to_make_topics(kafka: str) ->
     assert names == await prepare_topics(settings)
     async with admin_of(settings) as admin:
         assert set(msgspec.structs.astuple(names)) <= set(await admin.list_topics())
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("what", ["start", "send_and_wait"])
+async def test_a_beginning_that_takes_for_ever_is_refused(
+    kafka: str, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(genesis, "_LONGEST", 0.2)
+    monkeypatch.setattr(AIOKafkaProducer, what, never)
+    assert (await refusal(settings_for(kafka))).endswith("cannot be read: no answer in time")
 
 
 async def test_brokers_that_are_not_there_are_named() -> None:
