@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from taskscheduler.api.settings import Kafka
 from taskscheduler.commands.handler import CommandHandler
+from taskscheduler.commands.ports import DecisionLog, LogUnavailable
 from taskscheduler.domain.definition import Lane
 from taskscheduler.domain.values import Instant
 from taskscheduler.streams.handing import Handing
@@ -22,6 +23,7 @@ from taskscheduler.streams.rocksdb import state_store
 from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.state_store import StateStore
+from tests.streams.conformance.log import decision
 
 
 def now() -> Instant:
@@ -29,9 +31,9 @@ def now() -> Instant:
 
 
 def settings_for(address: str, **given: Any) -> Kafka:
-    """A scheduler of its own on the broker, which is a single one."""
+    """A scheduler of its own on the broker, which is a single one; several are separated by commas."""
     defaults = {"partitions": 3, "development": True, "topic_prefix": f"test-{uuid.uuid4().hex[:12]}"}
-    return Kafka(bootstrap_servers=(address,), **{**defaults, **given})
+    return Kafka(bootstrap_servers=tuple(address.split(",")), **{**defaults, **given})
 
 
 @asynccontextmanager
@@ -61,6 +63,48 @@ async def admin_of(settings: Kafka) -> AsyncIterator[Any]:
         yield admin
     finally:
         await admin.close()
+
+
+class Writing:
+    """Streams that are appended to at once, until `stop`; `told` is how many versions of each are acknowledged."""
+
+    def __init__(self, log: DecisionLog, count: int = 8) -> None:
+        self.told: dict[str, int] = {}
+        self._log = log
+        self._stopping = asyncio.Event()
+        self._writers = [asyncio.create_task(self._write(f"w{number}")) for number in range(count)]
+
+    async def _write(self, name: str) -> None:
+        version = 0
+        while not self._stopping.is_set():
+            try:
+                await self._log.append([decision(f"task/{name}", version, name=f"{name}.{version}")])
+            except LogUnavailable:
+                # What became of it is unknown: another stream goes on.
+                name, version = f"{name}'", 0
+                await asyncio.sleep(0.05)
+            else:
+                version += 1
+                self.told[name] = version
+
+    async def more(self, count: int) -> None:
+        """Returns when so many more are acknowledged."""
+        enough = sum(self.told.values()) + count
+        while sum(self.told.values()) < enough:
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        self._stopping.set()
+        await asyncio.gather(*self._writers)
+
+    def acknowledged(self, partition: int) -> set[str]:
+        """The names of those of a partition."""
+        return {
+            f"{name}.{version}"
+            for name, versions in self.told.items()
+            if self._log.partition_of(f"task/{name}") == partition
+            for version in range(versions)
+        }
 
 
 class AllSpare:

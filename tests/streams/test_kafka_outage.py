@@ -20,7 +20,7 @@ from taskscheduler.domain.definition import Definition, NoopTarget
 from taskscheduler.domain.messages import Create
 from taskscheduler.domain.schedule import OneTime
 from tests.streams.conformance.log import accepted, decision, names, read_all
-from tests.streams.kafka_kit import Instance, admin_of, handing_of, instances, now, put, settings_for
+from tests.streams.kafka_kit import Instance, Writing, admin_of, handing_of, instances, now, put, settings_for
 from tests.support.engines import Server
 
 pytest.importorskip("aiokafka")
@@ -107,47 +107,20 @@ async def test_appends_are_refused_soon_and_go_on_when_the_broker_is_back(
 
 
 async def test_nothing_acknowledged_is_lost_when_the_broker_is_killed(own_kafka: Server, log: KafkaEventLog) -> None:
-    told: dict[str, int] = {}
-    stopping = asyncio.Event()
-
-    async def write(name: str) -> None:
-        version = 0
-        while not stopping.is_set():
-            try:
-                await log.append([decision(f"task/{name}", version, name=f"{name}.{version}")])
-            except LogUnavailable:
-                # What became of it is unknown: another stream goes on.
-                name, version = f"{name}'", 0
-                await asyncio.sleep(0.05)
-            else:
-                version += 1
-                told[name] = version
-
-    writers = [asyncio.create_task(write(f"w{number}")) for number in range(8)]
+    writing = Writing(log)
     for _ in range(2):
-        so_far = sum(told.values())
-        while sum(told.values()) < so_far + 500:
-            await asyncio.sleep(0.01)
+        await writing.more(500)
         await asyncio.to_thread(own_kafka.process.kill)
         await start(own_kafka)
-    so_far = sum(told.values())
-    while sum(told.values()) < so_far + 500:
-        await asyncio.sleep(0.01)
-    stopping.set()
-    await asyncio.gather(*writers)
+    await writing.more(500)
+    await writing.stop()
     other = await KafkaEventLog.open(log._settings, clock=now)
     for partition in range(3):
         entries = await read_all(other, partition)
         assert entries == await read_all(log, partition)
         found = names(accepted(entries))
         assert len(found) == len(set(found))
-        expected = {
-            f"{name}.{version}"
-            for name, versions in told.items()
-            if log.partition_of(f"task/{name}") == partition
-            for version in range(versions)
-        }
-        assert expected <= set(found)
+        assert writing.acknowledged(partition) <= set(found)
     await other.close()
 
 
