@@ -110,9 +110,9 @@ class Appender:
                 end += 1
             since, before = asyncio.get_running_loop().time(), self._clock()
             landed = await (await producer.send_batch(batch, self._topic, partition=partition))
-            self._clock_check.observe(partition, before, self._clock(), landed.timestamp)
             if landed.offset < 0:
                 raise LogUnavailable("the decisions are on the log, and Kafka no longer knows where")
+            self._clock_check.observe(partition, before, self._clock(), landed.timestamp)
         except Exception as error:
             self._producers.give_up(producer)
             if isinstance(error, KafkaError | OSError | TimeoutError):

@@ -1,9 +1,10 @@
-"""Appends to Kafka, with a producer that never has an answer."""
+"""Appends to Kafka, with a producer that never has an answer, or one that says little."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,4 +52,24 @@ async def test_after_one_was_given_up_the_next_is_refused_at_once(busy: float) -
     with pytest.raises(LogUnavailable, match="has not answered for a while"):
         await appender.append({0: [(b"key", b"second")]})
     assert silent.sent == [b"first"], "what was refused never leaves"
+    await appender.close()
+
+
+class _Forgetful(_Silent):
+    """What it sent was there already, and Kafka no longer knows where and since when."""
+
+    async def send_batch(self, batch: _Silent, topic: str, partition: int) -> asyncio.Future[Any]:
+        done = await super().send_batch(batch, topic, partition)
+        done.set_result(SimpleNamespace(offset=-1, timestamp=-1))
+        return done
+
+
+async def test_what_was_there_already_says_nothing_of_the_clock() -> None:
+    forgetful: Any = _Forgetful()
+    check = ClockCheck()
+    check.observe(0, 1_000_000, 1_000_000, 1_000_000)
+    appender = Appender(forgetful, "topic", bound=BOUND, clock=lambda: 1_000_000, clock_check=check)
+    with pytest.raises(LogUnavailable, match="no longer knows where"):
+        await appender.append({0: [(b"key", b"value")]})
+    assert check.ready
     await appender.close()
