@@ -55,9 +55,12 @@ _LOG4J = """\
 """
 
 
-def broker(folder: Path, ports: Mapping[str, int], jit: Jit = "c1") -> Process:
-    """A broker on `ports` (those of PORTS) with its data, configuration and log in `folder`."""
-    return _broker("kafka", 1, folder, [ports], jit, "512m")
+def broker(folder: Path, ports: Mapping[str, int], jit: Jit = "c1", storage: Sequence[str] = ()) -> Process:
+    """A broker on `ports` (those of PORTS) with its data, configuration and log in `folder`.
+
+    `storage` are more options for the tool that formats its storage, such as users for SCRAM.
+    """
+    return _broker("kafka", 1, folder, [ports], jit, "512m", storage)
 
 
 def brokers(folder: Path, ports: Sequence[Mapping[str, int]], jit: Jit = "c1") -> list[Process]:
@@ -68,7 +71,15 @@ def brokers(folder: Path, ports: Sequence[Mapping[str, int]], jit: Jit = "c1") -
     return [_broker(name, node, folder / name, ports, jit, "256m") for node, name in enumerate(names, start=1)]
 
 
-def _broker(name: str, node: int, folder: Path, everybody: Sequence[Mapping[str, int]], jit: Jit, heap: str) -> Process:
+def _broker(
+    name: str,
+    node: int,
+    folder: Path,
+    everybody: Sequence[Mapping[str, int]],
+    jit: Jit,
+    heap: str,
+    storage: Sequence[str] = (),
+) -> Process:
     client, controller = (everybody[node - 1][what] for what in PORTS)
     properties = folder / "server.properties"
     copies = min(3, len(everybody))
@@ -96,7 +107,7 @@ def _broker(name: str, node: int, folder: Path, everybody: Sequence[Mapping[str,
         if (folder / "data" / "meta.properties").exists():
             return
         tool = java_command("kafka.tools.StorageTool", "256m")
-        format = [*tool, "format", "-t", _CLUSTER_ID, "-c", str(properties)]
+        format = [*tool, "format", "-t", _CLUSTER_ID, "-c", str(properties), *storage]
         done = subprocess.run(format, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             raise ClusterError(f"{name}: its storage could not be formatted:\n{done.stdout}{done.stderr}")

@@ -15,7 +15,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
-from taskscheduler.streams.kafka.client_options import KafkaSettings, client_options, why
+from taskscheduler.streams.kafka.client_options import KafkaSettings, client_options
+from taskscheduler.streams.kafka.diagnosis import refusal
 from taskscheduler.streams.kafka.refusals import KafkaRefused
 
 REPLICATION = 3
@@ -74,7 +75,7 @@ async def prepare_topics(settings: KafkaSettings) -> Topics:
             await _make_missing(admin, settings, names)
             check(settings, names, await _find(admin, names))
     except (KafkaError, OSError, TimeoutError) as error:
-        raise KafkaRefused(f"Kafka at {', '.join(settings.bootstrap_servers)} cannot be used: {why(error)}") from None
+        raise await refusal(settings, error) from None
     return names
 
 

@@ -4,99 +4,51 @@ from __future__ import annotations
 
 import gc
 import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
-import msgspec
 import pytest
 
-from taskscheduler.api.local_cluster.process import Process, free_ports
 from taskscheduler.api.settings import Kafka
+from taskscheduler.domain.definition import KafkaTarget
 from tests.streams.conformance.log import decision
-from tests.streams.kafka_kit import now, settings_for
-from tests.support.engines import Server
+from tests.streams.kafka_kit import admin_of, now, settings_for
+from tests.streams.tls_kit import KEY_PASSWORD, PASSWORD, USER, client_files, secure_kafka
+from tests.support.engines import Server, own
 
 pytest.importorskip("aiokafka")
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import NewTopic
+
+from taskscheduler.streams.kafka.client_options import client_options
 from taskscheduler.streams.kafka.event_log import KafkaEventLog
 from taskscheduler.streams.kafka.refusals import KafkaRefused
+from tests.streams.test_kafka_target import attempt, caller
 
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates"),
+    # asyncio leaves open what is cancelled in the middle of a TLS handshake, until the loop is gone.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-_SECURE = """
-listeners={plain},SECURE://127.0.0.1:{port},{controller}
-advertised.listeners={plain},SECURE://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
-ssl.keystore.type=PEM
-ssl.keystore.location={folder}/server.pem
-ssl.truststore.type=PEM
-ssl.truststore.location={folder}/cert.pem
-sasl.enabled.mechanisms=PLAIN
-listener.name.secure.ssl.client.auth={client_auth}
-listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-  user_ada="lovelace";
-"""
-
-
-def certificate(folder: Path) -> None:
-    """A certificate of 127.0.0.1 that signs itself, its key, and the two together."""
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    together = (folder / "key.pem").read_text() + (folder / "cert.pem").read_text()
-    (folder / "server.pem").write_text(together)
 
 
 @pytest.fixture(scope="module")
-def secured(own_kafka: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """The address where TLS and SASL are needed, and the folder of the certificates."""
-    folder = tmp_path_factory.mktemp("certificates")
-    certificate(folder)
-    [port] = free_ports(1)
-    process = own_kafka.process
-
-    def prepare() -> None:
-        process.prepare()
-        properties = process.folder / "server.properties"
-        plain, controller = (f"{name}://127.0.0.1:{at}" for name, at in _listeners(process))
-        text = _SECURE.format(plain=plain, controller=controller, port=port, folder=folder, client_auth="required")
-        properties.write_text(properties.read_text() + text)
-
-    process.stop()
-    secure = msgspec.structs.replace(process, prepare=prepare)
-    secure.start()
-    yield f"127.0.0.1:{port}", folder
-    secure.kill()
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with own(tmp_path_factory, secure_kafka) as server:
+        yield server
 
 
-def _listeners(process: Process) -> Iterator[tuple[str, int]]:
-    yield "PLAINTEXT", process.ports["kafka"]
-    yield "CONTROLLER", process.ports["kafka-controller"]
+def login(broker: Server, **given: Any) -> dict[str, Any]:
+    """Settings of a client whom the broker knows."""
+    files = client_files(broker.process.folder)
+    return {"tls": True, **files, "sasl_mechanism": "PLAIN", "username": USER, "password": PASSWORD, **given}
 
 
-def settings(address: str, folder: Path) -> Kafka:
-    return settings_for(
-        address,
-        tls=True,
-        ca_file=folder / "cert.pem",
-        cert_file=folder / "cert.pem",
-        key_file=folder / "key.pem",
-        sasl_mechanism="PLAIN",
-        username="ada",
-        password="lovelace",
-    )
-
-
-async def test_a_log_works_over_tls_and_sasl(secured: tuple[str, Path]) -> None:
-    log = await KafkaEventLog.open(settings(*secured), clock=now)
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+async def test_a_log_works_over_tls_and_sasl(broker: Server, mechanism: str) -> None:
+    settings = settings_for(broker.address, **login(broker, sasl_mechanism=mechanism))
+    log = await KafkaEventLog.open(settings, clock=now)
     await log.append([decision("task/a", 0)])
     partition = log.partition_of("task/a")
     await log.wait(partition, 0)
@@ -105,28 +57,54 @@ async def test_a_log_works_over_tls_and_sasl(secured: tuple[str, Path]) -> None:
     await log.close()
 
 
-# asyncio leaves open what is cancelled in the middle of a TLS handshake, until the loop is gone; it is collected here.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"password": "hunter2"}, "Authentication failed"),
-        ({"username": None, "password": None}, ""),
-        ({"ca_file": None}, "CERTIFICATE_VERIFY_FAILED"),
-        ({"cert_file": None, "key_file": None}, ""),
-        ({"tls": False}, ""),
+        ({"password": "hunter2"}, "kafka.username, kafka.password: {broker} does not accept them (PLAIN)"),
+        ({"password": "hunter2", "sasl_mechanism": "SCRAM-SHA-512"}, "does not accept them (SCRAM-SHA-512)"),
+        ({"sasl_mechanism": "SCRAM-SHA-256"}, "kafka.sasl_mechanism: {broker} does not offer SCRAM-SHA-256"),
+        ({"username": None, "password": None}, "kafka.tls, kafka.username: {broker} ends the connection"),
+        ({"ca_file": None}, "kafka.ca_file: it does not vouch for {broker}: "),
+        ({"cert_file": None, "key_file": None}, "kafka.cert_file: {broker} asks for a certificate"),
+        ({"tls": False}, "kafka.tls: {broker} ends the connection"),
     ],
 )
-async def test_who_proves_nothing_is_refused(
-    secured: tuple[str, Path], change: dict[str, object], told: str, caplog: pytest.LogCaptureFixture
+async def test_who_proves_nothing_is_refused_and_told_what_to_set(
+    broker: Server, change: dict[str, object], told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    given = msgspec.structs.replace(settings(*secured), **change, request_timeout=2_000)
+    given = Kafka(bootstrap_servers=(broker.address,), request_timeout=2_000, **login(broker, **change))
     with pytest.raises(KafkaRefused) as raised:
         await KafkaEventLog.open(given, clock=now)
     said = str(raised.value)
-    assert said.startswith(f"Kafka at {secured[0]} cannot be used")
-    assert told in caplog.text
+    assert said.startswith(f"Kafka at {broker.address} cannot be used: ")
+    assert told.format(broker=broker.address) in said
     for text in (said, caplog.text):
-        assert "hunter2" not in text
-        assert "lovelace" not in text
+        assert not [secret for secret in ("hunter2", PASSWORD, KEY_PASSWORD) if secret in text]
     gc.collect()
+
+
+async def test_a_kafka_target_works_over_tls_and_sasl(broker: Server) -> None:
+    settings = settings_for(broker.address, **login(broker))
+    async with admin_of(Kafka(bootstrap_servers=(plain(broker),))) as admin:
+        await admin.create_topics([NewTopic("orders", 1, 1)])
+    async with caller(broker.address, **login(broker, sasl_mechanism="SCRAM-SHA-512")) as made:
+        assert (await made.call(attempt(KafkaTarget("orders", "k")))).error is None
+    consumer = AIOKafkaConsumer("orders", **client_options(settings), auto_offset_reset="earliest")
+    async with consumer:
+        assert (await consumer.getone()).key == b"k"
+
+
+async def test_a_kafka_target_with_a_wrong_password_fails_and_tells_no_secret(
+    broker: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with caller(broker.address, **login(broker, password="hunter2")) as made:
+        outcome = await made.call(attempt(KafkaTarget("orders")))
+    assert outcome.error is not None
+    assert (outcome.error.type, outcome.retryable) == ("kafka_failed", True)
+    for text in (outcome.error.message, caplog.text):
+        assert not [secret for secret in ("hunter2", KEY_PASSWORD) if secret in text]
+
+
+def plain(broker: Server) -> str:
+    """Where it asks for nothing."""
+    return f"127.0.0.1:{broker.process.ports['kafka']}"

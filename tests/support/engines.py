@@ -189,35 +189,35 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
 @pytest.fixture(scope="module")
 def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A broker that this module may ill-treat."""
-    with _own(tmp_path_factory, _kafka) as server:
+    with own(tmp_path_factory, _kafka) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def own_brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
     """Three brokers that this module may ill-treat."""
-    with _own(tmp_path_factory, _brokers) as brokers:
+    with own(tmp_path_factory, _brokers) as brokers:
         yield brokers
 
 
 @pytest.fixture(scope="module")
 def own_cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A node that this module may ill-treat."""
-    with _own(tmp_path_factory, _cassandra) as server:
+    with own(tmp_path_factory, _cassandra) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def own_flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flink]:
     """A session cluster that this module may ill-treat; jobs outlive its JobManager."""
-    with _own(tmp_path_factory, _lasting_flink) as cluster:
+    with own(tmp_path_factory, _lasting_flink) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
 def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A whole cluster that this module may ill-treat."""
-    with _own(tmp_path_factory, _cluster) as cluster:
+    with own(tmp_path_factory, _cluster) as cluster:
         yield cluster
 
 
@@ -241,7 +241,8 @@ def _shared(factory: pytest.TempPathFactory, build: Callable[[Path, Ports], E]) 
 
 
 @contextmanager
-def _own(factory: pytest.TempPathFactory, build: Callable[[Path, Ports], E]) -> Iterator[E]:
+def own(factory: pytest.TempPathFactory, build: Callable[[Path, Ports], E]) -> Iterator[E]:
+    """A server that `build` makes in a folder of its own, until the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix=build.__name__.strip("_") + "-", dir=_root(factory)))
     try:
         engine = build(folder, _ports())
