@@ -394,6 +394,22 @@ class Flink(_Group, frozen=True, kw_only=True):
     url: Annotated[str, Meta(pattern="^https?://[^/]+/?$", description="REST interface of Flink's JobManager.")] = (
         "http://127.0.0.1:8081"
     )
+    ca_file: Annotated[
+        Path | None,
+        Meta(
+            description="Certificates to trust where `flink.url` begins with https, PEM; without it the "
+            "system's, and for `flink submit` those of Java as well."
+        ),
+    ] = None
+    cert_file: Annotated[
+        Path | None,
+        Meta(description="The client's own certificate, PEM, where the JobManager asks for one."),
+    ] = None
+    key_file: Annotated[
+        Path | None,
+        Meta(description="Key of the client's certificate, PEM (PKCS #8), where it is not in `flink.cert_file`."),
+    ] = None
+    key_password: Annotated[str | None, _SECRET, Meta(description="Password of the key.")] = None
     home: Annotated[
         Path | None,
         Meta(

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from taskscheduler.streams.flink.kafka_properties import tls_properties
 from taskscheduler.streams.flink.offsets import begin_with_the_log
 from taskscheduler.streams.flink.options import FlinkSettings, JobOptions, Submitted, job_name, job_options
 from taskscheduler.streams.flink.rest import FlinkRefused, FlinkRest, Job, flink_rest
@@ -47,13 +48,15 @@ async def submit(
     FlinkUnavailable.
     """
     name = job_name(kafka)
-    async with flink_rest(flink.url) as rest:
+    async with flink_rest(flink) as rest:
         if (running := await rest.find(name)) is not None:
             raise FlinkRefused(f"{name} runs already, as job {running.id}")
         topics = await prepare_topics(kafka)
         genesis = await find_or_begin(kafka, topics.decisions)
         options = job_options(kafka, flink, topics, genesis, flink.python or sys.executable, savepoint)
-        options = msgspec.structs.replace(options, flink={**options.flink, **_target(flink.url)}, **(changed or {}))
+        options = msgspec.structs.replace(
+            options, flink={**options.flink, **_target(flink.url)}, rest=_certificates(flink), **(changed or {})
+        )
         if savepoint is None:
             await begin_with_the_log(kafka, topics.decisions, genesis.partitions, options.group_id)
         submitted = await _submitted(options, environment)
@@ -64,7 +67,7 @@ async def submit(
 
 async def status(kafka: KafkaSettings, flink: FlinkSettings) -> Job | None:
     """How the job of a log is; None when there is none. Raises FlinkUnavailable, FlinkRefused."""
-    async with flink_rest(flink.url) as rest:
+    async with flink_rest(flink) as rest:
         return await rest.describe(job_name(kafka))
 
 
@@ -73,7 +76,7 @@ async def running(kafka: KafkaSettings, flink: FlinkSettings) -> Job:
 
     Raises FlinkUnavailable, and FlinkRefused when there is none or it takes too long.
     """
-    async with flink_rest(flink.url) as rest:
+    async with flink_rest(flink) as rest:
         return await _running(rest, job_name(kafka), again=True)
 
 
@@ -82,7 +85,7 @@ async def savepoint(
 ) -> str:
     """Save the job's state and say where; with `stop` the job ends with it. Raises FlinkUnavailable, FlinkRefused."""
     name = job_name(kafka)
-    async with flink_rest(flink.url) as rest:
+    async with flink_rest(flink) as rest:
         job = await rest.find(name)
         if job is None:
             raise FlinkRefused(f"there is no job {name} at {flink.url}")
@@ -100,6 +103,10 @@ def _target(url: str) -> dict[str, str]:
         "rest.port": str(parts.port or (443 if secure else 80)),
         "security.ssl.rest.enabled": str(secure).lower(),
     }
+
+
+def _certificates(flink: FlinkSettings) -> dict[str, str]:
+    return tls_properties(flink, "flink", FlinkRefused) if flink.url.startswith("https:") else {}
 
 
 async def _submitted(options: JobOptions, environment: Mapping[str, str]) -> Submitted:

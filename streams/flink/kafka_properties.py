@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from taskscheduler.streams.kafka.client_options import KafkaSettings, client_options
+from taskscheduler.streams.kafka.refusals import KafkaRefused
+from taskscheduler.streams.tls import TlsSettings
 
 _SHADED = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security"
 _LOGIN = {"PLAIN": f"{_SHADED}.plain.PlainLoginModule"}
 _SCRAM = f"{_SHADED}.scram.ScramLoginModule"
+_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r"})
 
 
 def kafka_properties(settings: KafkaSettings) -> dict[str, str]:
@@ -34,25 +39,44 @@ def kafka_properties(settings: KafkaSettings) -> dict[str, str]:
             f"{login} required username={_quoted(settings.username)} password={_quoted(settings.password or '')};"
         )
     if settings.tls:
-        properties |= _tls(settings.ca_file, settings.cert_file, settings.key_file, settings.key_password)
+        properties |= tls_properties(settings, "kafka", KafkaRefused)
     return properties
 
 
-def _tls(ca: Path | None, cert: Path | None, key: Path | None, password: str | None) -> dict[str, str]:
+def tls_properties(settings: TlsSettings, group: str, refused: type[Exception]) -> dict[str, str]:
+    """What to trust, and the own certificate with its key. Raises `refused`, naming the setting of the group at fault.
+
+    The files must be such as `tls_context` takes: Java takes fewer.
+    """
     properties: dict[str, str] = {}
-    if ca is not None:
-        properties |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": ca.read_text(encoding="ascii")}
-    if cert is not None:
+    if settings.ca_file is not None:
+        trusted = _blocks(settings.ca_file, "CERTIFICATE")
+        if not trusted:
+            raise refused(f"{group}.ca_file: holds no certificate that Java takes (BEGIN CERTIFICATE)")
+        properties |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": trusted}
+    if settings.cert_file is not None:
+        key = _blocks(settings.key_file or settings.cert_file, "PRIVATE KEY", "ENCRYPTED PRIVATE KEY")
+        if not key:
+            name = "cert_file" if settings.key_file is None else "key_file"
+            raise refused(
+                f"{group}.{name}: Java takes keys as PKCS #8 only (BEGIN PRIVATE KEY); openssl pkcs8 -topk8 makes them"
+            )
         properties |= {
             "ssl.keystore.type": "PEM",
-            "ssl.keystore.certificate.chain": cert.read_text(encoding="ascii"),
-            "ssl.keystore.key": (key or cert).read_text(encoding="ascii"),
+            "ssl.keystore.certificate.chain": _blocks(settings.cert_file, "CERTIFICATE"),
+            "ssl.keystore.key": key,
         }
-        if password is not None:
-            properties["ssl.key.password"] = password
+        # Java would take the key for an encrypted one.
+        if settings.key_password is not None and "BEGIN ENCRYPTED" in key:
+            properties["ssl.key.password"] = settings.key_password
     return properties
+
+
+def _blocks(file: Path, *labels: str) -> str:
+    """Those parts of a PEM file, without the remarks between them."""
+    found = _BLOCK.finditer(file.read_text(encoding="latin-1"))
+    return "\n".join(block[0] for block in found if block[1] in labels)
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return f'"{text.translate(_ESCAPES)}"'

@@ -13,12 +13,13 @@ from taskscheduler.streams.kafka.client_options import KafkaSettings
 from taskscheduler.streams.kafka.messages import Genesis
 from taskscheduler.streams.kafka.topics import Topics
 from taskscheduler.streams.timers import FIRST_REPEAT, LONGEST_REPEAT
+from taskscheduler.streams.tls import TlsSettings
 
 MAX_PARALLELISM = 128
 """Parts that the state is cut into. Must never change: a savepoint with another number cannot be restored."""
 
 
-class FlinkSettings(Protocol):
+class FlinkSettings(TlsSettings, Protocol):
     """What is told about Flink; the `flink` group of the settings has it. Times are milliseconds."""
 
     @property
@@ -36,7 +37,10 @@ class FlinkSettings(Protocol):
 
 
 class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """A job for one log. `flink` and `kafka` are settings of Flink itself and of Kafka's clients in Java, by name."""
+    """A job for one log. `flink` and `kafka` are settings of Flink itself and of Kafka's clients in Java, by name.
+
+    `rest` are certificates for the way to a JobManager behind TLS, by the names that Kafka's clients have for them.
+    """
 
     name: str
     log_id: str
@@ -45,6 +49,7 @@ class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
     group_id: str
     kafka: dict[str, str]
     flink: dict[str, str]
+    rest: dict[str, str] = {}
     first_repeat: Millis = FIRST_REPEAT
     longest_repeat: Millis = LONGEST_REPEAT
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import msgspec
 
 from taskscheduler.domain.values import Instant, Millis
+from taskscheduler.streams.tls import TlsSettings, tls_context
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _POLL = 0.1
 ENDED = frozenset({"FINISHED", "FAILED", "CANCELED"})
+
+
+class RestSettings(TlsSettings, Protocol):
+    """Where the JobManager is, and who it must be; the certificates count where the address begins with https."""
+
+    @property
+    def url(self) -> str: ...
 
 
 class FlinkUnavailable(Exception):
@@ -122,11 +130,21 @@ class FlinkRest:
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         try:
-            async with self._session.request(method, self._url + path, json=body) as reply:
+            async with self._session.request(method, self._url + path, json=body, allow_redirects=False) as reply:
                 content = await reply.read()
+        except aiohttp.ClientConnectorCertificateError as error:
+            said = getattr(error.certificate_error, "verify_message", None) or type(error.certificate_error).__name__
+            raise FlinkRefused(f"flink.ca_file: it does not vouch for the JobManager at {self._url}: {said}") from None
+        except aiohttp.ClientConnectorSSLError as error:
+            raise FlinkRefused(
+                f"flink.cert_file: no TLS with the JobManager at {self._url}, which may ask for a certificate: "
+                f"{getattr(error.os_error, 'reason', None) or type(error.os_error).__name__}"
+            ) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             said = str(error) or type(error).__name__
             raise FlinkUnavailable(f"no answer from Flink's JobManager at {self._url}: {said}") from None
+        if 300 <= reply.status < 400:
+            raise FlinkRefused(f"flink.url: {self._url} says to ask {reply.headers.get('Location')} instead")
         try:
             found = msgspec.json.decode(content)
         except msgspec.DecodeError:
@@ -143,10 +161,12 @@ class FlinkRest:
 
 
 @asynccontextmanager
-async def flink_rest(url: str) -> AsyncIterator[FlinkRest]:
-    """A connection to the JobManager whose REST interface is at `url`."""
-    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
-        yield FlinkRest(url, session)
+async def flink_rest(settings: RestSettings) -> AsyncIterator[FlinkRest]:
+    """A connection to the JobManager. Raises FlinkRefused for certificates that cannot be used."""
+    tls = tls_context(settings, "flink", FlinkRefused) if settings.url.startswith("https:") else True
+    connector = aiohttp.TCPConnector(ssl=tls)
+    async with aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session:
+        yield FlinkRest(settings.url, session)
 
 
 def _checkpoint(found: Mapping[str, Any] | None) -> Checkpoint | None:

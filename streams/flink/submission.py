@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,14 +18,29 @@ from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
+from taskscheduler.streams.flink.key_stores import opened, rest_options
 from taskscheduler.streams.flink.options import JobOptions, Submitted
 from taskscheduler.streams.flink.pipeline import build
+
+_UNREAD = (
+    "kafka.key_file or flink.key_file: Java cannot read it; openssl pkcs8 -topk8 -v2 aes256 makes a key that it can"
+)
 
 
 def submit(options: JobOptions) -> Submitted:
     """Build the job and hand it to the JobManager, without waiting until it runs."""
+    with tempfile.TemporaryDirectory(prefix="taskscheduler-") as folder:
+        return _submit(options, Path(folder))
+
+
+def _submit(options: JobOptions, folder: Path) -> Submitted:
     try:
-        environment = _environment(options)
+        options = msgspec.structs.replace(options, kafka=opened(options.kafka), rest=opened(options.rest))
+    except Py4JJavaError as error:
+        return Submitted(refusal=f"{_UNREAD}: {_innermost(error.java_exception)}")
+    try:
+        rest = rest_options(options.rest, folder) if options.rest else {}
+        environment = _environment({**options.flink, **rest})
         build(environment, options)
         graph = environment._generate_stream_graph(job_name=options.name)
         if strays := _not_in_threads(graph):
@@ -33,9 +51,9 @@ def submit(options: JobOptions) -> Submitted:
         return Submitted(refusal=_innermost(error.java_exception))
 
 
-def _environment(options: JobOptions) -> StreamExecutionEnvironment:
+def _environment(options: Mapping[str, str]) -> StreamExecutionEnvironment:
     configuration = Configuration()
-    for name, value in options.flink.items():
+    for name, value in options.items():
         configuration.set_string(name, value)
     # pyflink's own way to an environment gives one that runs jobs here, unless `flink run` has started Python.
     java = get_gateway().jvm.org.apache.flink.streaming.api.environment

@@ -24,6 +24,7 @@ from taskscheduler.domain.values import Instant
 from taskscheduler.streams.codec import encode_record
 from taskscheduler.streams.flink import control
 from taskscheduler.streams.flink.rest import FlinkRefused, Job, flink_rest
+from taskscheduler.streams.kafka.client_options import client_options
 from taskscheduler.streams.kafka.messages import Trigger
 from taskscheduler.streams.kafka.partitioning import partition_of
 from taskscheduler.streams.kafka.topics import Topics, topics
@@ -54,10 +55,10 @@ def record(stream: str, version: int = 0, **more: Any) -> Record:
 class Timers:
     """The job of one log, and who speaks with it."""
 
-    def __init__(self, cluster: Flink, kafka: Kafka) -> None:
+    def __init__(self, cluster: Flink, kafka: Kafka, **given: Any) -> None:
         self.cluster = cluster
         self.kafka = kafka
-        self.settings = FlinkSettings(url=cluster.session.url, checkpoint_interval=1_000)
+        self.settings = FlinkSettings(url=cluster.session.url, checkpoint_interval=1_000, **given)
         self.topics: Topics = topics(kafka.topic_prefix)
 
     async def submit(self, savepoint: str | None = None, **more: Any) -> Job:
@@ -91,7 +92,7 @@ class Timers:
 
     async def cancel(self) -> None:
         """End the job and forget it."""
-        async with flink_rest(self.settings.url) as rest:
+        async with flink_rest(self.settings) as rest:
             job = await rest.find(control.job_name(self.kafka))
             if job is not None:
                 async with rest._session.patch(f"{self.settings.url}/jobs/{job.id}"):
@@ -104,7 +105,7 @@ class Timers:
         """Put records onto the log, each where it belongs."""
         from aiokafka import AIOKafkaProducer
 
-        async with AIOKafkaProducer(bootstrap_servers=list(self.kafka.bootstrap_servers)) as producer:
+        async with AIOKafkaProducer(**client_options(self.kafka)) as producer:
             sent = [
                 await producer.send(
                     self.topics.decisions,
@@ -121,7 +122,7 @@ class Timers:
         """What comes onto a topic from now on."""
         from aiokafka import AIOKafkaConsumer, TopicPartition
 
-        async with AIOKafkaConsumer(bootstrap_servers=list(self.kafka.bootstrap_servers)) as consumer:
+        async with AIOKafkaConsumer(**client_options(self.kafka)) as consumer:
             count = self.kafka.partitions if topic == self.topics.triggers else 1
             places = [TopicPartition(topic, number) for number in range(count)]
             consumer.assign(places)

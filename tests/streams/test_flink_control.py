@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import RawTestServer
 
+from taskscheduler.api.settings import Flink as Settings
 from taskscheduler.streams.flink import control
 from taskscheduler.streams.flink.rest import FlinkRefused, FlinkUnavailable, Job, flink_rest
 
@@ -63,7 +64,7 @@ async def test_another_server_is_no_job_manager(answer: Any) -> None:
     async def reply(request: web.BaseRequest) -> web.StreamResponse:
         return web.json_response(answer, status=404 if isinstance(answer, dict) else 200)
 
-    async with RawTestServer(reply) as server, flink_rest(str(server.make_url(""))) as rest:
+    async with RawTestServer(reply) as server, flink_rest(Settings(url=str(server.make_url("")))) as rest:
         with pytest.raises(FlinkUnavailable, match="is no JobManager of Flink"):
             await rest.find("timers")
 
