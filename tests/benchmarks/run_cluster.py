@@ -1,8 +1,8 @@
 """Measures the cluster profile on this machine, prints a table, writes JSON to tests/benchmarks/results.
 
-Medians of `--runs` runs on one cluster that was warmed up, with the load average before each. `--hold` is for how many
-seconds the highest rate is kept up, `--timers` how many are due at once. `--only NAME` runs one. What `verify` reads is
-what was measured before it.
+Medians of `--runs` runs on one cluster that was warmed up, with the load average before each; below each, the processor
+time that every process used, creating the tasks included. `--hold` is for how many seconds the highest rate is kept up,
+`--timers` how many are due at once. `--only NAME` runs one. What `verify` reads is what was measured before it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import bench_flink
 from bench_whole_cluster import commands, fires, sustained, verify, warm, whole_cluster
 from broken_off import end_in_order
+from processor_time import processor_seconds
 
 RESULTS = Path(__file__).parent / "results"
 WHOLE = ("commands", "fires at 100/s", "fires at 300/s", "fires at 500/s", "verify")
-ALONE = ("timers at once", "timers at 1,000/s")
+ALONE = ("timers at once", "timers at 1,000/s", "timers after a kill")
 
 Figures = dict[str, float]
 
@@ -45,7 +46,11 @@ def whole(asked: argparse.Namespace, results: dict[str, Figures]) -> None:
         for name, measure in measures.items():
             if wanted(asked, name):
                 once = name == "verify" or (asked.hold > 60 and "500" in name)
+                before = processor_seconds(plan)
                 results[name] = medians(name, measure, 1 if once else asked.runs)
+                used = {process: end - before[process] for process, end in processor_seconds(plan).items()}
+                results[f"{name}, processor seconds"] = used
+                print("  processor s: " + "  ".join(f"{process} {took:,.1f}" for process, took in used.items()))
 
 
 def alone(asked: argparse.Namespace, results: dict[str, Figures]) -> None:
@@ -53,6 +58,7 @@ def alone(asked: argparse.Namespace, results: dict[str, Figures]) -> None:
     measures: Mapping[str, Callable[[], Figures]] = {
         "timers at once": lambda: bench_flink.at_once(asked.timers),
         "timers at 1,000/s": lambda: bench_flink.paced(1_000, 20),
+        "timers after a kill": lambda: bench_flink.after_kill(20, 40),
     }
     for name, measure in measures.items():
         if wanted(asked, name):
@@ -69,7 +75,7 @@ def medians(name: str, measure: Callable[[], Figures], runs: int) -> Figures:
     load = os.getloadavg()[0]
     found = [measure() for _ in range(runs)]
     figures = {key: sorted(one[key] for one in found)[runs // 2] for key in found[0]} | {"load_before": load}
-    print(f"{name:18} " + "  ".join(f"{key} {value:,.1f}" for key, value in figures.items()), flush=True)
+    print(f"{name:19} " + "  ".join(f"{key} {value:,.1f}" for key, value in figures.items()), flush=True)
     return figures
 
 
