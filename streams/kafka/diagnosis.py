@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 
 from aiokafka.conn import create_conn
@@ -10,6 +11,9 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from taskscheduler.streams.kafka.client_options import KafkaSettings, client_options, why
 from taskscheduler.streams.kafka.refusals import KafkaRefused
+
+_LOOK = 2.0
+"""Seconds for the second look at a broker: one that stands still has kept who asks waiting for long already."""
 
 
 async def refusal(settings: KafkaSettings, error: BaseException) -> KafkaRefused:
@@ -28,11 +32,12 @@ async def _tried(settings: KafkaSettings, server: str) -> str | None:
     for name in ("bootstrap_servers", "retry_backoff_ms", "metadata_max_age_ms", "connections_max_idle_ms"):
         del options[name]
     try:
-        connection = await create_conn(host.strip("[]"), int(port), **options)
-        try:
-            await connection.send(MetadataRequest([]))
-        finally:
-            connection.close()
+        async with asyncio.timeout(_LOOK):
+            connection = await create_conn(host.strip("[]"), int(port), **options)
+            try:
+                await connection.send(MetadataRequest([]))
+            finally:
+                connection.close()
     except SaslAuthenticationFailed:
         return f"kafka.username, kafka.password: {server} does not accept them ({settings.sasl_mechanism})"
     except UnsupportedSaslMechanismError:
