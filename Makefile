@@ -21,7 +21,7 @@ run: $(VENV)/.installed ## Serve the scheduler on 127.0.0.1:8080, data in ./data
 	@TASKSCHEDULER_HTTP__ALLOW_LOOPBACK=$${TASKSCHEDULER_HTTP__ALLOW_LOOPBACK:-true} exec $(BIN)/taskscheduler serve $(ARGS)
 
 test: $(VENV)/.installed-dev $(if $(CLUSTER),$(VENV)/.fetched) ## Run all tests (cluster tests are skipped aloud where Java is missing)
-	@$(BIN)/python -I -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -I -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev ## Check style, types and import contracts
 	@$(BIN)/ruff check

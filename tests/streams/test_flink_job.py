@@ -44,7 +44,7 @@ from tests.support.engines import Flink
 
 PREFIX = "flink_taskmanager_job_task_operator"
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
