@@ -21,8 +21,9 @@ NOT_URGENT = 10
 """The `nice` of what only readers wait for, so that on one machine fires are on time first."""
 
 # Nobody has to wait for the process that this starts: it becomes the child of whoever adopts orphans. Its number is
-# written down here, so that it can be found and stopped even if we are broken off meanwhile.
-_LAUNCH = 'log=$1; pid=$2; shift 2; "$@" </dev/null >>"$log" 2>&1 & echo $! >"$pid"'
+# written down here, so that it can be found and stopped even if we are broken off meanwhile. The log is there first:
+# who asks how the process is may read it at once.
+_LAUNCH = 'pid=$2; exec </dev/null >>"$1" 2>&1; shift 2; "$@" & echo $! >"$pid"'
 
 
 def _nothing() -> None:

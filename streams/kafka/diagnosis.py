@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -14,6 +14,9 @@ from taskscheduler.streams.kafka.refusals import KafkaRefused
 
 _LOOK = 2.0
 """Seconds for the second look at a broker: one that stands still has kept who asks waiting for long already."""
+
+_PARTING = 0.5
+"""Seconds for ending it: with TLS both sides have a last word."""
 
 
 async def refusal(settings: KafkaSettings, error: BaseException) -> KafkaRefused:
@@ -31,13 +34,11 @@ async def _tried(settings: KafkaSettings, server: str) -> str | None:
     host, _, port = server.rpartition(":")
     for name in ("bootstrap_servers", "retry_backoff_ms", "metadata_max_age_ms", "connections_max_idle_ms"):
         del options[name]
+    connection = AIOKafkaConnection(host.strip("[]"), int(port), **options)
     try:
         async with asyncio.timeout(_LOOK):
-            connection = await create_conn(host.strip("[]"), int(port), **options)
-            try:
-                await connection.send(MetadataRequest([]))
-            finally:
-                connection.close()
+            await connection.connect()
+            await connection.send(MetadataRequest([]))
     except SaslAuthenticationFailed:
         return f"kafka.username, kafka.password: {server} does not accept them ({settings.sasl_mechanism})"
     except UnsupportedSaslMechanismError:
@@ -48,6 +49,10 @@ async def _tried(settings: KafkaSettings, server: str) -> str | None:
         return None
     except (KafkaError, OSError, TimeoutError) as error:
         return _closed(settings, server, error)
+    finally:
+        closed = connection.close()
+        if closed is not None:
+            await asyncio.wait([closed], timeout=_PARTING)
     return None
 
 

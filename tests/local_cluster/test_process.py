@@ -65,6 +65,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
         os.sched_yield()
 
 
+def test_there_is_a_log_as_soon_as_it_is_launched(make: Make) -> None:
+    for number in range(20):
+        process = make(f"number-{number}")
+        process.launch()
+        assert process.log.exists()
+
+
 def test_it_starts_once_and_stops(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKSCHEDULER_PORT", "1")
     process = make()
