@@ -62,7 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def nodes(self) -> list[Process]:
         """Our own processes."""
-        return [self._node(name) for name in NODES]
+        return [self.node(name, roles) for name, roles in NODES.items()]
 
     def processes(self) -> list[Process]:
         """All, in the order of starting."""
@@ -83,9 +83,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             **self.settings,
         }
 
-    def node_flags(self, name: str) -> dict[str, str]:
-        """The settings of one of NODES, by path, but for the secret that all share."""
-        own = {"roles": NODES[name], "host": "127.0.0.1", "port": str(self.ports[name])}
+    def node_flags(self, name: str, roles: str) -> dict[str, str]:
+        """The settings of one of our own processes, by path, but for the secret that all share."""
+        own = {"roles": roles, "host": "127.0.0.1", "port": str(self.ports[name])}
         return {**self.flags(), **own, "data_dir": f"{self.folder / name}/data"}
 
     def save(self) -> None:
@@ -97,8 +97,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             secret.touch(mode=0o600)
             secret.write_text(secrets.token_urlsafe(32), encoding="ascii")
 
-    def _node(self, name: str) -> Process:
-        folder, roles, port, flags = self.folder / name, NODES[name], self.ports[name], self.node_flags(name)
+    def node(self, name: str, roles: str) -> Process:
+        """One of our own processes; `ports` has its own by its name."""
+        folder, port, flags = self.folder / name, self.ports[name], self.node_flags(name, roles)
 
         def command(marker: str) -> Sequence[str]:
             # Python lets everyone name options after -X, and passes over those that it does not know.

@@ -52,8 +52,8 @@ def settings_of(plan: Plan) -> Settings:
 
 def check_settings(plan: Plan) -> None:
     """Raises SettingsError, which names the first that one of the nodes could not use."""
-    for name in NODES:
-        _load(plan, {**plan.node_flags(name), "claims.secret": "x" * 32})
+    for name, roles in NODES.items():
+        _load(plan, {**plan.node_flags(name, roles), "claims.secret": "x" * 32})
 
 
 def _load(plan: Plan, flags: Mapping[str, str], *, check: bool = True) -> Settings:

@@ -154,7 +154,7 @@ class Crashes:
 def _second_dispatcher(cluster: Cluster) -> Process:
     [port] = free_ports(1)
     plan = msgspec.structs.replace(cluster.plan, ports={**cluster.plan.ports, "dispatch-2": port})
-    return plan._node("dispatch-2", "triggers,dispatch")
+    return plan.node("dispatch-2", "triggers,dispatch")
 
 
 async def _becomes(what: str, holds: Callable[[], Awaitable[bool]]) -> None:
