@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from taskscheduler.domain.values import Instant, Millis
+from taskscheduler.streams.looking import until
 
 TOLERATED: Millis = 500
 """An instance that is further off is not ready: what it decides would be judged by another time than it was made."""
@@ -56,6 +57,4 @@ class ClockCheck:
                 await asyncio.gather(running, wrong, return_exceptions=True)
 
     async def _until(self, ready: bool) -> None:
-        while self.ready is not ready:
-            self._turned.clear()
-            await self._turned.wait()
+        await until(lambda: self.ready is ready, self._turned)

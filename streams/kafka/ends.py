@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from taskscheduler.commands.ports import LogUnavailable
 from taskscheduler.streams.kafka.client_options import KafkaSettings, why
-from taskscheduler.streams.kafka.consumers import stop_consumer
+from taskscheduler.streams.kafka.consumers import start_consumer, stop_consumer
 from taskscheduler.streams.kafka.feed import consumer_options
 
 
@@ -33,13 +33,7 @@ class Ends:
 
     async def start(self) -> None:
         """Connect. Raises KafkaError."""
-        consumer = AIOKafkaConsumer(**self._options)
-        try:
-            await consumer.start()
-        except BaseException:
-            await stop_consumer(consumer)
-            raise
-        self._consumer = consumer
+        self._consumer = await start_consumer(self._options)
 
     async def close(self) -> None:
         """Closes the connection; who still asks is told LogUnavailable."""

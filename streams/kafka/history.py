@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from taskscheduler.commands.ports import Entry, LogUnavailable
 from taskscheduler.streams.codec import UnknownEvent
 from taskscheduler.streams.kafka.client_options import KafkaSettings, why
-from taskscheduler.streams.kafka.consumers import stop_consumer
+from taskscheduler.streams.kafka.consumers import start_consumer, stop_consumer
 from taskscheduler.streams.kafka.entries import entry_of
 from taskscheduler.streams.kafka.feed import consumer_options, marks, out_of_range
 
@@ -49,13 +49,7 @@ class History:
     async def _read(self, partition: int, position: int, limit: int) -> list[Entry]:
         place = TopicPartition(self._topic, partition)
         if self._consumer is None:
-            consumer = AIOKafkaConsumer(**consumer_options(self._settings))
-            try:
-                await consumer.start()
-            except BaseException:
-                await stop_consumer(consumer)
-                raise
-            self._consumer = consumer
+            self._consumer = await start_consumer(consumer_options(self._settings))
         if self._next != (partition, position):
             self._consumer.assign([place])
             self._consumer.seek(place, position)

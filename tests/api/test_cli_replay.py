@@ -21,7 +21,7 @@ from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.event_log import RocksEventLog
 from taskscheduler.streams.rocksdb.refusals import StorageFailed
 from taskscheduler.streams.rocksdb.views import FAMILY, prefix_of
-from tests.streams.replay_kit import a_history, contents, fold, lay_down, log_rows, put, rows_in
+from tests.streams.replay_kit import a_folded_directory, a_history, contents, fold, lay_down, log_rows, put, rows_in
 
 Told = Callable[..., tuple[int, Any, str]]
 
@@ -29,10 +29,7 @@ Told = Callable[..., tuple[int, Any, str]]
 @pytest.fixture(scope="module")
 def folded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory in good order. Not to be changed."""
-    path = tmp_path_factory.mktemp("replay") / "data"
-    lay_down(a_history(), path)
-    asyncio.run(fold(path))
-    return path
+    return a_folded_directory(tmp_path_factory.mktemp("replay"))
 
 
 @pytest.fixture

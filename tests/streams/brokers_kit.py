@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from aiokafka.errors import KafkaError
 
 from taskscheduler.api.local_cluster.process import Process
@@ -24,8 +21,8 @@ from taskscheduler.domain.messages import Create, Update
 from taskscheduler.domain.schedule import OneTime
 from taskscheduler.streams.kafka.event_log import KafkaEventLog
 from taskscheduler.streams.kafka.triggers import TriggerConsumer
-from tests.streams.conformance.log import accepted, decision, names, read_all
-from tests.streams.kafka_kit import Instance, Writing, admin_of, handing_of, instances, now, put
+from tests.streams.conformance.log import accepted, names, read_all
+from tests.streams.kafka_kit import Instance, Writing, admin_of, handing_of, instances, now, put, until_taken
 from tests.support.engines import Brokers
 
 SOON = 30.0
@@ -55,25 +52,6 @@ async def leader_of(brokers: Brokers, log: KafkaEventLog, partition: int) -> Pro
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         await asyncio.sleep(0.01)
-
-
-async def refused_after(work: Any, error: type[Exception]) -> float:
-    """Seconds until it was refused."""
-    began = time.monotonic()
-    with pytest.raises(error):
-        await work
-    return time.monotonic() - began
-
-
-async def until_taken(log: KafkaEventLog, stream: str, version: int = 0) -> None:
-    """Append under new names until the log takes it."""
-    for attempt in count():
-        try:
-            await log.append([decision(stream, version, name=f"{stream} {attempt}")])
-        except LogUnavailable:
-            await asyncio.sleep(0.05)
-        else:
-            return
 
 
 def streams_of(log: KafkaEventLog, name: str) -> dict[int, str]:

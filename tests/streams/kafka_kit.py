@@ -6,10 +6,13 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
+
+import pytest
 
 from taskscheduler.api.settings import Kafka
 from taskscheduler.commands.handler import CommandHandler
@@ -105,6 +108,25 @@ class Writing:
             if self._log.partition_of(f"task/{name}") == partition
             for version in range(versions)
         }
+
+
+async def seconds(work: Awaitable[object], raises: type[Exception]) -> float:
+    """How long it took to be refused."""
+    began = time.monotonic()
+    with pytest.raises(raises):
+        await work
+    return time.monotonic() - began
+
+
+async def until_taken(log: DecisionLog, stream: str, version: int = 0) -> None:
+    """Append under new names until the log takes it."""
+    for attempt in count():
+        try:
+            await log.append([decision(stream, version, name=f"{stream} {attempt}")])
+        except LogUnavailable:
+            await asyncio.sleep(0.05)
+        else:
+            return
 
 
 class AllSpare:

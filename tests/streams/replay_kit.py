@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -121,6 +122,14 @@ async def fold(path: Path) -> None:
         replica = Replica(storage.log, storage.store, derived)
         await replica.catch_up()
         replica.flush()
+
+
+def a_folded_directory(folder: Path) -> Path:
+    """A data directory in good order, below `folder`."""
+    path = folder / "data"
+    lay_down(a_history(), path)
+    asyncio.run(fold(path))
+    return path
 
 
 def contents(path: Path) -> tuple[int, str, list[tuple[str, Key, bytes]]]:

@@ -13,7 +13,7 @@ import pytest
 from taskscheduler.api.settings import Kafka
 from taskscheduler.commands.ports import LogUnavailable
 from tests.streams.conformance.log import decision, names, read_all
-from tests.streams.kafka_kit import Writing, admin_of, instances, now, settings_for
+from tests.streams.kafka_kit import Writing, admin_of, instances, now, seconds, settings_for
 from tests.support.engines import Brokers
 
 pytest.importorskip("aiokafka")
@@ -28,7 +28,6 @@ from tests.streams.brokers_kit import (
     coordinator_of,
     everywhere,
     leader_of,
-    refused_after,
     streams_of,
     taking_triggers,
     until,
@@ -142,12 +141,12 @@ async def test_without_two_of_three_nothing_is_taken_and_with_them_it_goes_on(
         for process in (coordinator, other):
             process.kill()
         for stream in streams_of(log, "never").values():
-            assert await refused_after(log.append([decision(stream, 0)]), LogUnavailable) < BOUND / 1000 + 1
-            assert await refused_after(log.append([decision(stream, 0, name="never sent")]), LogUnavailable) < 0.5
-        assert await refused_after(log.end(there), LogUnavailable) < BOUND / 1000 + 1
-        assert await refused_after(log.probe_clock(), LogUnavailable) < BOUND / 1000 + 1
+            assert await seconds(log.append([decision(stream, 0)]), LogUnavailable) < BOUND / 1000 + 1
+            assert await seconds(log.append([decision(stream, 0, name="never sent")]), LogUnavailable) < 0.5
+        assert await seconds(log.end(there), LogUnavailable) < BOUND / 1000 + 1
+        assert await seconds(log.probe_clock(), LogUnavailable) < BOUND / 1000 + 1
         assert await log.read(there, 0, len(known)) == known, "what was fetched can be read"
-        assert await refused_after(KafkaEventLog.open(log._settings, clock=now), KafkaRefused) < 2 * SOON
+        assert await seconds(KafkaEventLog.open(log._settings, clock=now), KafkaRefused) < 2 * SOON
         await asyncio.to_thread(other.start)
         await everywhere(log, "again")
         async with asyncio.timeout(SOON):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,18 @@ from taskscheduler.domain.definition import Definition, NoopTarget
 from taskscheduler.domain.messages import Create
 from taskscheduler.domain.schedule import OneTime
 from tests.streams.conformance.log import accepted, decision, names, read_all
-from tests.streams.kafka_kit import Instance, Writing, admin_of, handing_of, instances, now, put, settings_for
+from tests.streams.kafka_kit import (
+    Instance,
+    Writing,
+    admin_of,
+    handing_of,
+    instances,
+    now,
+    put,
+    seconds,
+    settings_for,
+    until_taken,
+)
 from tests.support.engines import Server
 
 pytest.importorskip("aiokafka")
@@ -51,25 +61,6 @@ async def log(own_kafka: Server) -> AsyncIterator[KafkaEventLog]:
     own_kafka.process.resume()
     own_kafka.process.start()
     await log.close()
-
-
-async def seconds(work: Awaitable[object], raises: type[Exception]) -> float:
-    """How long it took to be refused."""
-    began = time.monotonic()
-    with pytest.raises(raises):
-        await work
-    return time.monotonic() - began
-
-
-async def until_taken(log: KafkaEventLog, stream: str, version: int) -> None:
-    """Append under new names until the log takes it."""
-    for attempt in count():
-        try:
-            await log.append([decision(stream, version, name=f"again {attempt}")])
-        except LogUnavailable:
-            await asyncio.sleep(0.1)
-        else:
-            return
 
 
 async def start(server: Server) -> None:

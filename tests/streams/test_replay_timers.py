@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,16 +20,13 @@ from taskscheduler.streams.rocksdb.buffer import Buffer
 from taskscheduler.streams.rocksdb.database import Database
 from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES
 from taskscheduler.streams.rocksdb.state_store import StateStore
-from tests.streams.replay_kit import STREAMS, a_history, as_decided, fold, lay_down
+from tests.streams.replay_kit import STREAMS, a_folded_directory, a_history, as_decided
 
 
 @pytest.fixture(scope="module")
 def folded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory in good order. Not to be changed."""
-    path = tmp_path_factory.mktemp("replay") / "data"
-    lay_down(a_history(), path)
-    asyncio.run(fold(path))
-    return path
+    return a_folded_directory(tmp_path_factory.mktemp("replay"))
 
 
 class _Job:

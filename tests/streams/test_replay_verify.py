@@ -31,7 +31,7 @@ from taskscheduler.streams.rocksdb.rows import LOG_FAMILIES
 from taskscheduler.streams.rocksdb.views import FAMILY
 from tests.projections.commands import Step, steps
 from tests.projections.history import History
-from tests.streams.replay_kit import STREAMS, a_history, fold, lay_down, put, rows_in
+from tests.streams.replay_kit import STREAMS, a_folded_directory, a_history, fold, lay_down, put, rows_in
 
 PARTS_OF_A_TASK = {"tasks", "tasks_by_created", "tasks_by_next_fire", "tasks_by_name", "runs", "events"}
 
@@ -39,10 +39,7 @@ PARTS_OF_A_TASK = {"tasks", "tasks_by_created", "tasks_by_next_fire", "tasks_by_
 @pytest.fixture(scope="module")
 def folded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory in good order. Not to be changed."""
-    path = tmp_path_factory.mktemp("replay") / "data"
-    lay_down(a_history(), path)
-    asyncio.run(fold(path))
-    return path
+    return a_folded_directory(tmp_path_factory.mktemp("replay"))
 
 
 @pytest.fixture
